@@ -1,0 +1,45 @@
+import http from 'node:http';
+import https from 'node:https';
+import net from 'node:net';
+import { type ConnectionStats, createHttpTerminator, type HttpTerminator, type TerminationReport } from '../index';
+
+const server = http.createServer();
+
+const terminator: HttpTerminator = createHttpTerminator({ server });
+createHttpTerminator({ server: https.createServer() });
+createHttpTerminator({ server: net.createServer() });
+createHttpTerminator({ server, httpResponseTimeout: 500 });
+createHttpTerminator({ server, gracefulTerminationTimeout: Number.POSITIVE_INFINITY });
+createHttpTerminator({ server, httpResponseTimeout: undefined });
+
+// @ts-expect-error A server is required.
+createHttpTerminator({});
+// @ts-expect-error An application is not its server.
+createHttpTerminator({ server: () => {} });
+// @ts-expect-error Timeouts are numbers.
+createHttpTerminator({ server, httpResponseTimeout: '500' });
+// @ts-expect-error There is no such option.
+createHttpTerminator({ server, timeout: 500 });
+
+const report: Promise<TerminationReport> = terminator.terminate();
+const state: 'serving' | 'draining' | 'terminated' = terminator.state;
+const signal: AbortSignal = terminator.signal;
+const stats: ConnectionStats = terminator.stats();
+terminator.waitUntil(Promise.resolve(1));
+terminator.waitUntil(report);
+terminator.detach();
+const disposed: Promise<void> = terminator[Symbol.asyncDispose]();
+
+// @ts-expect-error The state is not for others to set.
+terminator.state = 'terminated';
+// @ts-expect-error A task is a promise.
+terminator.waitUntil(() => {});
+
+export async function use(): Promise<void> {
+  await using disposable = createHttpTerminator({ server });
+  const { graceful, durationMs, connections, requests, tasks, cut, cutOmitted } = await disposable.terminate();
+  const counts: number[] = [durationMs, connections.idle, connections.drained, connections.forced];
+  counts.push(requests.completed, requests.late, requests.cut, tasks.completed, tasks.rejected, tasks.abandoned);
+  const texts: (string | null)[] = [...tasks.errors, ...cut.map(({ method }) => method), cut[0]?.url ?? null];
+  console.log(graceful, counts, texts, cutOmitted, state, signal, stats, disposed);
+}

@@ -1,0 +1,170 @@
+import type { Server } from 'node:net';
+
+/**
+ * Makes a terminator for a server and attaches it.
+ *
+ * Attaching changes nothing about how the server serves. It may be done before or after the server
+ * listens, and with connections open. Any number of terminators may share one server.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if an option is missing or of the wrong type,
+ * `ERR_INVALID_ARG_VALUE` if both timeouts are given and differ.
+ * @throws {RangeError} `ERR_OUT_OF_RANGE` if a timeout is negative or NaN.
+ * Nothing has been attached then.
+ *
+ * @example
+ * const server = http.createServer(handler).listen(8080);
+ * const terminator = createHttpTerminator({ server });
+ * process.once('SIGTERM', () => terminator.terminate());
+ */
+export function createHttpTerminator(options: HttpTerminatorOptions): HttpTerminator;
+
+export interface HttpTerminatorOptions {
+  /**
+   * The server to end, of `node:http` or `node:https`. Of any other `net.Server`, connections that
+   * never sent a byte are closed at once and the others have `httpResponseTimeout` to end by themselves.
+   */
+  server: Server;
+
+  /**
+   * How long requests in flight may take from `terminate()` on, in milliseconds. What is left then is
+   * destroyed and listed in the report. 0 cuts everything at once, `Infinity` waits as long as it takes.
+   *
+   * @default 1000
+   */
+  httpResponseTimeout?: number | undefined;
+
+  /**
+   * Another name for `httpResponseTimeout`, which `http-terminator` uses from its version 2 on. If both
+   * are given they must be equal.
+   */
+  gracefulTerminationTimeout?: number | undefined;
+}
+
+export interface HttpTerminator {
+  /**
+   * Ends the server: stops listening, closes idle connections, lets requests in flight be answered
+   * whole, and resolves when the last connection is gone, or as soon as everything that is left has been
+   * destroyed at `httpResponseTimeout`.
+   *
+   * Calls while it runs share one promise, and so do calls after it until the server listens again. On
+   * a server that does not listen it ends the connections that are left. If a termination by another
+   * terminator of the same server is running, this joins it, and the earlier deadline counts.
+   *
+   * The promise rejects only if the operating system has no thread left to keep the deadline; nothing
+   * has begun then.
+   *
+   * @example
+   * afterAll(() => terminator.terminate());
+   */
+  terminate(): Promise<TerminationReport>;
+
+  /**
+   * `serving` until a termination begins, `draining` while it runs, `terminated` after it until the
+   * server listens again.
+   */
+  readonly state: 'serving' | 'draining' | 'terminated';
+
+  /**
+   * Aborted when a termination begins, so that event streams and long polls can end themselves. After
+   * the server listens again this is a new signal.
+   *
+   * @example
+   * terminator.signal.addEventListener('abort', () => response.end('retry: 1000\n\n'));
+   */
+  readonly signal: AbortSignal;
+
+  /** What is open at this moment. */
+  stats(): ConnectionStats;
+
+  /**
+   * Makes a termination wait for work that goes on after its request was answered, within
+   * `httpResponseTimeout`. A rejection is counted and reported, and does not make `terminate()` reject.
+   *
+   * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if `task` is not a promise.
+   *
+   * @example
+   * response.end('accepted');
+   * terminator.waitUntil(writeAuditLog(request));
+   */
+  waitUntil(task: PromiseLike<unknown>): void;
+
+  /**
+   * Takes every listener off the server again, without ending it. A termination that is running is seen
+   * through first. Using the terminator again attaches it again.
+   */
+  detach(): void;
+
+  /**
+   * Terminates, for `await using`.
+   *
+   * @example
+   * await using terminator = createHttpTerminator({ server });
+   */
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+export interface ConnectionStats {
+  /** All connections: `idle`, `active` and `upgraded` together. */
+  connections: number;
+  /** Connections without a request in flight, used before or not. */
+  idle: number;
+  /** Connections with a request in flight. */
+  active: number;
+  /** Connections that were upgraded or have become CONNECT tunnels. */
+  upgraded: number;
+  /** Requests in flight. They are more than the active connections when clients pipeline. */
+  requests: number;
+  /** Tasks given to `waitUntil()` that have not settled. */
+  tasks: number;
+}
+
+export interface TerminationReport {
+  /** Whether everything ended by itself: nothing forced, cut or abandoned. */
+  graceful: boolean;
+  /** From `terminate()` until the last connection was gone, in milliseconds. */
+  durationMs: number;
+  /** The connections open when it began, and those that came in later. */
+  connections: {
+    /** Closed with nothing under way on them. */
+    idle: number;
+    /** Closed after what was under way on them had ended. */
+    drained: number;
+    /** Destroyed at the deadline with something under way on them. */
+    forced: number;
+  };
+  requests: {
+    /** In flight when the termination began, and answered whole. */
+    completed: number;
+    /** Received while it ran, and answered whole. */
+    late: number;
+    /** Not answered whole. A head received in part counts as one. */
+    cut: number;
+  };
+  /** The tasks given to `waitUntil()`. */
+  tasks: {
+    completed: number;
+    rejected: number;
+    /** Still running at the deadline. */
+    abandoned: number;
+    /** The messages of the errors that tasks were rejected with, at most 100. */
+    errors: string[];
+  };
+  /** What was cut: requests, and upgraded connections destroyed at the deadline. At most 100 are listed. */
+  cut: CutRequest[];
+  /** How many more were cut than `cut` lists. */
+  cutOmitted: number;
+}
+
+export interface CutRequest {
+  protocol: 'http' | 'https';
+  /** Null if the request's head had not come whole. */
+  method: string | null;
+  /** Null if the request's head had not come whole. */
+  url: string | null;
+  /** Null on Unix domain sockets, and if the peer was gone. */
+  remoteAddress: string | null;
+  /** Since the request's head had come, in milliseconds. Null if it had not, and for upgraded connections. */
+  ageMs: number | null;
+  /** Whether the head of the answer had been sent, so that the client has seen a part of it. */
+  headersSent: boolean;
+}

@@ -1,0 +1,3 @@
+const { createHttpTerminator } = require('./lib/terminator');
+
+module.exports = { createHttpTerminator };

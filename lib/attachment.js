@@ -1,0 +1,421 @@
+// Wires one server to its machine: Node's events in, the machine's actions out. Nothing is decided here.
+
+const { Connection } = require('./connection');
+const { CutList } = require('./cut-list');
+const http1 = require('./http1');
+const { acceptedSockets, httpSockets, idleSockets, responseOn, socketBelow } = require('./internals');
+const { closeListener } = require('./listener');
+const native = require('./native');
+const { connections, unwatchRequests, watchRequests } = require('./requests');
+
+/** @typedef {import('node:net').Server} Server */
+/** @typedef {import('node:net').Socket} Socket */
+/** @typedef {import('node:http').IncomingMessage} IncomingMessage */
+/** @typedef {import('node:http').ServerResponse} ServerResponse */
+/** @typedef {{ terminationBegan(): void, servingAgain(): void }} User a terminator that shares the attachment */
+/** @typedef {{ counts: import('./binding').Report, cut: CutList, taskErrors: string[] }} Outcome */
+
+const { ActionKind, Arriving, Transport } = native;
+
+/** How many errors of tasks a report names. The rest is only counted. */
+const ERRORS_AT_MOST = 100;
+
+/** The events that hand a connection over. Node goes by whether they have listeners at all. */
+const HIJACKING_EVENTS = ['upgrade', 'connect'];
+
+/**
+ * By server, so that two terminators on one server share what is known of it, and agree.
+ *
+ * @type {WeakMap<Server, Attachment>}
+ */
+const attachments = new WeakMap();
+
+const released = new FinalizationRegistry(native.release);
+
+class Attachment {
+  #server;
+  #transport;
+  #key = native.create();
+  /** @type {Set<User>} */
+  #users = new Set();
+  /**
+   * By the machine's id.
+   *
+   * @type {(Connection | undefined)[]}
+   */
+  #connections = [];
+  #open = 0;
+  #awake = false;
+  /** @type {Set<symbol>} */
+  #tasks = new Set();
+
+  /** @type {Promise<Outcome> | null} */
+  #termination = null;
+  #terminating = false;
+  /** @type {(outcome: Outcome) => void} */
+  #resolve = () => {};
+  #cut = new CutList();
+  /** @type {string[]} */
+  #taskErrors = [];
+
+  /**
+   * @param {Server} server
+   * @param {User} user
+   */
+  static attach(server, user) {
+    let attachment = attachments.get(server);
+    if (attachment === undefined) {
+      attachment = new Attachment(server);
+      attachments.set(server, attachment);
+    }
+    attachment.#users.add(user);
+    return attachment;
+  }
+
+  /** @param {Server} server */
+  constructor(server) {
+    this.#server = server;
+    this.#transport = 'setSecureContext' in server ? Transport.Tls : Transport.Plain;
+    released.register(this, this.#key);
+    for (const [event, listener] of this.#listeners) server.on(event, listener);
+    for (const event of HIJACKING_EVENTS) if (server.listenerCount(event) > 0) this.#followHijacking(event);
+    this.#adoptOpenConnections();
+    this.#wakeOrSleep();
+  }
+
+  get state() {
+    return native.state(this.#key);
+  }
+
+  stats() {
+    native.inFlight(this.#key, this.#requestCounts());
+    return native.stats(this.#key);
+  }
+
+  /** @param {User} user */
+  detach(user) {
+    this.#users.delete(user);
+    this.#takeOffIfUnused();
+  }
+
+  /**
+   * @param {number} timeout in milliseconds
+   * @returns {Promise<Outcome>}
+   */
+  terminate(timeout) {
+    if (this.#terminating) {
+      this.#perform(native.terminate(this.#key, timeout, this.#wake));
+    } else if (this.#termination === null || this.state === 'serving' || this.#open > 0) {
+      this.#termination = this.#begin(timeout);
+    }
+    return /** @type {Promise<Outcome>} */ (this.#termination);
+  }
+
+  /** @param {PromiseLike<unknown>} promise */
+  waitUntil(promise) {
+    const task = Symbol();
+    /** @param {boolean} fulfilled */
+    const finished = (fulfilled) => {
+      // A task that a termination gave up at its deadline is nobody's any more.
+      if (this.#tasks.delete(task)) this.#perform(native.taskFinished(this.#key, fulfilled));
+    };
+    this.#tasks.add(task);
+    this.#perform(native.taskStarted(this.#key));
+    promise.then(
+      () => finished(true),
+      (error) => {
+        if (this.#terminating && this.#taskErrors.length < ERRORS_AT_MOST) {
+          this.#taskErrors.push(error instanceof Error ? error.message : String(error));
+        }
+        finished(false);
+      },
+    );
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {ServerResponse} response
+   */
+  requestStarted(connection, response) {
+    connection.push(response);
+    if (!this.#terminating) return;
+    const more = http1.accountFor(connection, response.req);
+    this.#perform(native.requestStarted(this.#key, connection.id, more));
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {ServerResponse} response
+   */
+  requestFinished(connection, response) {
+    // Pipelined before the terminator was created: nothing was known of it.
+    if (connection.oldest?.response !== response) return;
+    connection.shift();
+    connection.answeredEarly = response.req.complete ? null : response.req;
+    if (!this.#terminating) return;
+    const saidClose = http1.saidClose(response);
+    const arriving = this.#arrivingAfter(connection, response.req);
+    this.#perform(native.requestFinished(this.#key, connection.id, arriving, saidClose));
+  }
+
+  /** @param {Connection} connection */
+  closed(connection) {
+    this.#perform(native.closed(this.#key, connection.id));
+    this.#connections[connection.id] = undefined;
+    this.#open -= 1;
+    if (this.#open === 0) this.#connections.length = 0;
+    this.#wakeOrSleep();
+  }
+
+  /** @type {[event: string, listener: (...args: any[]) => void][]} */
+  #listeners = [
+    ['listening', () => this.#listening()],
+    ['connection', (socket) => this.#opened(socket)],
+    ['secureConnection', (socket) => this.#secured(socket)],
+    ['close', () => this.#serverClosed()],
+    ['newListener', (event, listener) => this.#listenerAdded(event, listener)],
+    ['removeListener', (event) => this.#listenerRemoved(event)],
+  ];
+
+  #listening() {
+    if (this.#terminating) return;
+    native.listening(this.#key);
+    for (const user of this.#users) user.servingAgain();
+    this.#wakeOrSleep();
+  }
+
+  #serverClosed() {
+    this.#perform(native.serverClosed(this.#key));
+    this.#wakeOrSleep();
+  }
+
+  /** @param {Socket} socket */
+  #opened(socket) {
+    if (connections.has(socket)) return;
+    const id = native.opened(this.#key, this.#transport);
+    const connection = new Connection(this, id, socket);
+    connections.set(socket, connection);
+    this.#connections[id] = connection;
+    this.#open += 1;
+    socket.on('close', closed);
+    if (!this.#awake) this.#wakeOrSleep();
+    if (this.#terminating) this.#perform(native.due(this.#key));
+  }
+
+  /** @param {Socket} socket */
+  #secured(socket) {
+    const accepted = socketBelow(socket);
+    this.#opened(accepted);
+    const connection = /** @type {Connection} */ (connections.get(accepted));
+    connection.socket = socket;
+    connection.bytesAccounted = connection.bytesReceived;
+    connections.set(socket, connection);
+  }
+
+  // Node upgrades a connection only if somebody listens to `upgrade`, and closes it on CONNECT unless
+  // somebody listens to `connect`. So we listen exactly as long as somebody else does.
+
+  /**
+   * @param {string} event
+   * @param {unknown} listener
+   */
+  #listenerAdded(event, listener) {
+    if (HIJACKING_EVENTS.includes(event) && listener !== this.#hijacked) this.#followHijacking(event);
+  }
+
+  /** @param {string} event */
+  #listenerRemoved(event) {
+    if (!HIJACKING_EVENTS.includes(event)) return;
+    const [left, ...others] = this.#server.rawListeners(event);
+    if (left === this.#hijacked && others.length === 0) this.#server.removeListener(event, this.#hijacked);
+  }
+
+  /** @param {string} event */
+  #followHijacking(event) {
+    if (!this.#server.rawListeners(event).includes(this.#hijacked)) {
+      this.#server.prependListener(event, this.#hijacked);
+    }
+  }
+
+  /**
+   * @param {IncomingMessage} request
+   * @param {Socket} socket
+   */
+  #hijacked = ({ method, url }, socket) => {
+    const connection = connections.get(socket);
+    if (connection === undefined) return;
+    connection.hijackedBy = { method, url };
+    this.#perform(native.hijacked(this.#key, connection.id));
+  };
+
+  /** Connections that were opened before anybody listened. */
+  #adoptOpenConnections() {
+    for (const socket of acceptedSockets(this.#server)) this.#opened(socket);
+    for (const socket of httpSockets(this.#server)) {
+      if (this.#transport === Transport.Tls) this.#secured(socket);
+      else this.#opened(socket);
+      const response = responseOn(socket);
+      if (response !== null) connections.get(socket)?.push(response);
+    }
+  }
+
+  /** @param {number} timeout */
+  #begin(timeout) {
+    native.inFlight(this.#key, this.#requestCounts());
+    const idle = idleSockets(this.#server);
+    for (const connection of this.#live()) this.#observe(connection, idle);
+    const actions = native.terminate(this.#key, timeout, this.#wake);
+    this.#terminating = true;
+    /** @type {Promise<Outcome>} */
+    const termination = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    this.#perform(actions);
+    for (const { id, answeredEarly } of this.#live()) {
+      if (answeredEarly?.complete === false) this.#perform(native.answeredEarly(this.#key, id));
+    }
+    for (const user of this.#users) user.terminationBegan();
+    return termination;
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {Set<Socket> | undefined} idle
+   */
+  #observe(connection, idle) {
+    if (connection.hijackedBy !== null) return;
+    if (http1.isReceiving(connection, idle)) {
+      native.receiving(this.#key, connection.id);
+      connection.bytesAccounted = http1.isFirstRequest(connection) ? 0 : Number.NaN;
+    } else {
+      connection.bytesAccounted = connection.bytesReceived;
+    }
+  }
+
+  // Called on Node's thread, but caused on another one, which keeps time while this one is blocked.
+  #wake = () => this.#perform(native.timedOut(this.#key));
+
+  /** @param {import('./binding').Actions} actions */
+  #perform(actions) {
+    if (actions === null) return;
+    for (let index = 0; index < actions.length; index += 2) {
+      const connection = /** @type {Connection} */ (this.#connections[actions[index + 1]]);
+      switch (actions[index]) {
+        case ActionKind.CloseServer:
+          this.#closeServer();
+          break;
+        case ActionKind.SayClose:
+          http1.sayClose(connection);
+          break;
+        case ActionKind.SayKeepAlive:
+          http1.sayKeepAlive(connection);
+          break;
+        case ActionKind.Close:
+          if (this.#isSilent(connection)) http1.close(connection);
+          break;
+        case ActionKind.CloseNotify:
+          if (this.#isSilent(connection)) http1.linger(connection);
+          break;
+        case ActionKind.End:
+          http1.end(connection);
+          break;
+        case ActionKind.Linger:
+          http1.linger(connection);
+          break;
+        case ActionKind.Cut:
+          this.#cut.add(connection);
+          break;
+        case ActionKind.Destroy:
+          http1.destroy(connection);
+          break;
+        case ActionKind.AwaitTurn:
+          // The first may come before the loop polls again, the second can't.
+          setImmediate(() => setImmediate(() => this.#perform(native.turned(this.#key))));
+          break;
+        case ActionKind.Resolve:
+          this.#resolved();
+          break;
+      }
+    }
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {IncomingMessage} request
+   */
+  #arrivingAfter(connection, request) {
+    if (!request.complete) return Arriving.Body;
+    if (http1.isReceiving(connection, idleSockets(this.#server))) return Arriving.NextRequest;
+    connection.bytesAccounted = connection.bytesReceived;
+    return Arriving.Nothing;
+  }
+
+  #closeServer() {
+    if (this.#server.listening) closeListener(this.#server);
+    else this.#perform(native.serverClosed(this.#key));
+  }
+
+  /** @param {Connection} connection */
+  #isSilent(connection) {
+    const silent = connection.bytesReceived === connection.bytesAccounted;
+    if (!silent) this.#perform(native.receiving(this.#key, connection.id));
+    return silent;
+  }
+
+  #resolved() {
+    const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
+    this.#terminating = false;
+    this.#cut = new CutList();
+    this.#taskErrors = [];
+    this.#tasks.clear();
+    this.#resolve(outcome);
+    // Somebody listened again before everything had ended.
+    if (this.#server.listening) this.#listening();
+    this.#wakeOrSleep();
+    this.#takeOffIfUnused();
+  }
+
+  *#live() {
+    for (const connection of this.#connections) if (connection !== undefined) yield connection;
+  }
+
+  /** By id, as the machine wants them. */
+  #requestCounts() {
+    const counts = new Uint32Array(this.#connections.length);
+    for (const connection of this.#live()) {
+      for (const _ of connection.requests()) counts[connection.id] += 1;
+    }
+    return counts;
+  }
+
+  /** Requests are watched for only while there can be any. */
+  #wakeOrSleep() {
+    const awake = this.#server.listening || this.#open > 0;
+    if (awake === this.#awake) return;
+    this.#awake = awake;
+    if (awake) watchRequests();
+    else unwatchRequests();
+  }
+
+  #takeOffIfUnused() {
+    // A termination that runs is seen through: its promise must settle.
+    if (this.#users.size > 0 || this.#terminating) return;
+    for (const [event, listener] of this.#listeners) this.#server.removeListener(event, listener);
+    for (const event of HIJACKING_EVENTS) this.#server.removeListener(event, this.#hijacked);
+    for (const { accepted, socket } of this.#live()) {
+      accepted.removeListener('close', closed);
+      connections.delete(accepted);
+      connections.delete(socket);
+    }
+    attachments.delete(this.#server);
+    if (this.#awake) unwatchRequests();
+  }
+}
+
+/** @this {Socket} */
+function closed() {
+  const connection = connections.get(this);
+  if (connection !== undefined) connection.attachment.closed(connection);
+}
+
+exports.Attachment = Attachment;

@@ -1,0 +1,65 @@
+// The functions of src/binding.rs, where each is documented. A test holds the two together.
+
+/** Kind and id of each action, one after the other; null if there is nothing to do. */
+export type Actions = number[] | null;
+
+export const ActionKind: {
+  readonly CloseServer: number;
+  readonly SayClose: number;
+  readonly SayKeepAlive: number;
+  readonly Close: number;
+  readonly CloseNotify: number;
+  readonly End: number;
+  readonly Linger: number;
+  readonly Cut: number;
+  readonly Destroy: number;
+  readonly AwaitTurn: number;
+  readonly Resolve: number;
+};
+export const Arriving: { readonly Nothing: number; readonly Body: number; readonly NextRequest: number };
+export const Transport: { readonly Plain: number; readonly Tls: number };
+
+export interface Report {
+  graceful: boolean;
+  durationMs: number;
+  idle: number;
+  drained: number;
+  forced: number;
+  completed: number;
+  late: number;
+  cut: number;
+  tasksCompleted: number;
+  tasksRejected: number;
+  tasksAbandoned: number;
+}
+
+export interface Stats {
+  connections: number;
+  idle: number;
+  active: number;
+  upgraded: number;
+  requests: number;
+  tasks: number;
+}
+
+export function create(): number;
+export function release(key: number): void;
+export function state(key: number): 'serving' | 'draining' | 'terminated';
+export function inFlight(key: number, requests: Uint32Array): void;
+export function stats(key: number): Stats;
+export function report(key: number): Report;
+export function opened(key: number, transport: number): number;
+export function due(key: number): Actions;
+export function closed(key: number, id: number): Actions;
+export function requestStarted(key: number, id: number, more: boolean): Actions;
+export function requestFinished(key: number, id: number, arriving: number, saidClose: boolean): Actions;
+export function hijacked(key: number, id: number): Actions;
+export function receiving(key: number, id: number): Actions;
+export function answeredEarly(key: number, id: number): Actions;
+export function taskStarted(key: number): Actions;
+export function taskFinished(key: number, fulfilled: boolean): Actions;
+export function terminate(key: number, timeout: number, wake: () => void): Actions;
+export function turned(key: number): Actions;
+export function timedOut(key: number): Actions;
+export function serverClosed(key: number): Actions;
+export function listening(key: number): Actions;

@@ -1,0 +1,68 @@
+// Errors as Node makes them: a code to match on, the option named, the received value shown.
+// They are made here and not in Rust because a native error is not `instanceof Error` in Jest's realm.
+
+const { inspect } = require('node:util');
+
+/**
+ * @param {string} name
+ * @param {string} expected completes "must be …"
+ * @param {unknown} received
+ */
+function invalidArgumentType(name, expected, received) {
+  return withCode(
+    new TypeError(
+      `The "${name}" ${name.includes('.') ? 'property' : 'argument'} must be ${expected}. Received ${describe(received)}`,
+    ),
+    'ERR_INVALID_ARG_TYPE',
+  );
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} received
+ * @param {string} reason
+ */
+function invalidArgumentValue(name, received, reason) {
+  return withCode(
+    new TypeError(`The property '${name}' ${reason}. Received ${inspect(received)}`),
+    'ERR_INVALID_ARG_VALUE',
+  );
+}
+
+/**
+ * @param {string} name
+ * @param {string} range completes "It must be …"
+ * @param {unknown} received
+ */
+function outOfRange(name, range, received) {
+  return withCode(
+    new RangeError(`The value of "${name}" is out of range. It must be ${range}. Received ${inspect(received)}`),
+    'ERR_OUT_OF_RANGE',
+  );
+}
+
+/**
+ * @template {Error} E
+ * @param {E} error
+ * @param {string} code
+ * @returns {E & { code: string }}
+ */
+function withCode(error, code) {
+  return Object.assign(error, { code });
+}
+
+/** @param {unknown} value */
+function describe(value) {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value === 'function') return `function ${value.name}`.trimEnd();
+  if (typeof value === 'object') {
+    const className = value.constructor?.name;
+    return typeof className === 'string' && className !== ''
+      ? `an instance of ${className}`
+      : inspect(value, { depth: -1 });
+  }
+  const shown = inspect(value);
+  return `type ${typeof value} (${shown.length > 28 ? `${shown.slice(0, 25)}...` : shown})`;
+}
+
+module.exports = { invalidArgumentType, invalidArgumentValue, outOfRange };

@@ -1,0 +1,118 @@
+// The terminator that users hold: a view of the servers it ends.
+
+const { Attachment } = require('./attachment');
+const { invalidArgumentType } = require('./errors');
+const { parseOptions } = require('./options');
+
+/** @typedef {import('../index').HttpTerminator} HttpTerminator */
+/** @typedef {import('../index').TerminationReport} TerminationReport */
+/** @typedef {import('./attachment').Outcome} Outcome */
+
+/**
+ * @param {unknown} options
+ * @returns {HttpTerminator}
+ */
+function createHttpTerminator(options) {
+  const { servers, httpResponseTimeout } = parseOptions(options);
+  /** @type {AbortController | null} */
+  let controller = null;
+  /** @type {{ outcomes: Promise<Outcome>[], report: Promise<TerminationReport> } | null} */
+  let termination = null;
+
+  const user = {
+    terminationBegan: () => abortController().abort(),
+    servingAgain() {
+      if (controller?.signal.aborted) controller = null;
+    },
+  };
+  /** @type {Attachment[] | null} */
+  let attached = null;
+  attachments();
+
+  // Nothing here uses `this`: callers take it apart, as in `const { terminate } = createHttpTerminator(…)`.
+  return {
+    terminate,
+    waitUntil,
+    detach,
+    stats: () =>
+      attachments()
+        .map((attachment) => attachment.stats())
+        .reduce(sum),
+    get state() {
+      const states = new Set(attachments().map((attachment) => attachment.state));
+      return states.has('draining') ? 'draining' : states.has('serving') ? 'serving' : 'terminated';
+    },
+    get signal() {
+      return abortController().signal;
+    },
+    async [Symbol.asyncDispose]() {
+      await terminate();
+    },
+  };
+
+  function terminate() {
+    const outcomes = attachments().map((attachment) => attachment.terminate(httpResponseTimeout));
+    const known = termination?.outcomes.every((outcome, index) => outcome === outcomes[index]);
+    if (termination === null || !known) termination = { outcomes, report: Promise.all(outcomes).then(report) };
+    return termination.report;
+  }
+
+  /** @param {unknown} task */
+  function waitUntil(task) {
+    if (typeof (/** @type {any} */ (task)?.then) !== 'function') {
+      throw invalidArgumentType('task', 'a promise', task);
+    }
+    attachments()[0].waitUntil(Promise.resolve(task));
+  }
+
+  function detach() {
+    for (const attachment of attached ?? []) attachment.detach(user);
+    attached = null;
+  }
+
+  /** Whoever uses a detached terminator attaches it again. */
+  function attachments() {
+    attached ??= servers.map((server) => Attachment.attach(server, user));
+    return attached;
+  }
+
+  function abortController() {
+    controller ??= new AbortController();
+    return controller;
+  }
+}
+
+/**
+ * @param {Outcome[]} outcomes
+ * @returns {TerminationReport}
+ */
+function report(outcomes) {
+  const { durationMs, ...counts } = outcomes.map((outcome) => outcome.counts).reduce(sum);
+  return {
+    graceful: outcomes.every((outcome) => outcome.counts.graceful),
+    durationMs: Math.max(...outcomes.map((outcome) => outcome.counts.durationMs)),
+    connections: { idle: counts.idle, drained: counts.drained, forced: counts.forced },
+    requests: { completed: counts.completed, late: counts.late, cut: counts.cut },
+    tasks: {
+      completed: counts.tasksCompleted,
+      rejected: counts.tasksRejected,
+      abandoned: counts.tasksAbandoned,
+      errors: outcomes.flatMap((outcome) => outcome.taskErrors),
+    },
+    cut: outcomes.flatMap((outcome) => outcome.cut.rows),
+    cutOmitted: outcomes.reduce((omitted, outcome) => omitted + outcome.cut.omitted, 0),
+  };
+}
+
+/**
+ * @template {object} Counts
+ * @param {Counts} left
+ * @param {Counts} right
+ * @returns {Counts}
+ */
+function sum(left, right) {
+  const entries = Object.entries(left).map(([name, count]) => [name, count + /** @type {any} */ (right)[name]]);
+  return Object.fromEntries(entries);
+}
+
+module.exports = { createHttpTerminator };

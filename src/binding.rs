@@ -1,0 +1,326 @@
+//! Everything JavaScript sees of this crate, each item a few lines: convert, call, convert.
+//!
+//! A server's driver is named by a key and a connection by an id, both plain integers, because a method
+//! of a native class costs three times as much to call as a function (`npm run bench`). The functions
+//! that report events return the actions that follow, as a flat list of kind and id; or nothing, so
+//! that the usual case costs no allocation.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Function, Uint32Array};
+use napi::threadsafe_function::ThreadsafeFunctionCallMode;
+use napi::{Error, Result, Status};
+use napi_derive::napi;
+use slab::Slab;
+
+use crate::drain::{self, Action, ConnectionId, Phase};
+use crate::driver::{Driver, Wake};
+
+thread_local! {
+    // One table for each JavaScript thread: drivers never cross threads, so nothing is locked.
+    static DRIVERS: RefCell<Slab<Driver>> = const { RefCell::new(Slab::new()) };
+}
+
+/// Kind and id of each action, one after the other.
+type Actions = Option<Vec<u32>>;
+
+/// What JavaScript is asked to do; see `Action` in the crate's `drain` module for each one's meaning.
+#[napi]
+pub enum ActionKind {
+    /// Stop listening.
+    CloseServer,
+    /// Let the last answer in flight on a connection say `Connection: close`.
+    SayClose,
+    /// Let no answer in flight on a connection say close.
+    SayKeepAlive,
+    /// Close an idle connection unless bytes have come on it.
+    Close,
+    /// The same under TLS, with a `close_notify`.
+    CloseNotify,
+    /// Close a connection after the last byte written to it.
+    End,
+    /// Send FIN after the last byte, then read and discard.
+    Linger,
+    /// List what is in flight on a connection among the requests cut.
+    Cut,
+    /// Close a connection at once.
+    Destroy,
+    /// Report when the event loop has polled for input once.
+    AwaitTurn,
+    /// The termination is over.
+    Resolve,
+}
+
+/// What is still coming in when an answer has ended.
+#[napi]
+pub enum Arriving {
+    /// Nothing that is known of.
+    Nothing,
+    /// The rest of the body of the request that was just answered.
+    Body,
+    /// The beginning of a further request.
+    NextRequest,
+}
+
+/// What lies below HTTP on a connection.
+#[napi]
+pub enum Transport {
+    /// TCP or a Unix domain socket.
+    Plain,
+    /// TLS.
+    Tls,
+}
+
+/// What is open at a moment.
+#[napi(object)]
+pub struct Stats {
+    /// All connections.
+    pub connections: u32,
+    /// Connections without a request in flight.
+    pub idle: u32,
+    /// Connections with a request in flight.
+    pub active: u32,
+    /// Upgraded connections and CONNECT tunnels.
+    pub upgraded: u32,
+    /// Requests in flight.
+    pub requests: u32,
+    /// Background tasks.
+    pub tasks: u32,
+}
+
+/// The counts of the last termination.
+#[napi(object)]
+pub struct Report {
+    /// Whether everything ended by itself.
+    pub graceful: bool,
+    /// From `terminate()` until it resolved, in milliseconds.
+    pub duration_ms: f64,
+    /// Connections closed with nothing under way.
+    pub idle: u32,
+    /// Connections closed after what was under way had ended.
+    pub drained: u32,
+    /// Connections destroyed at the deadline.
+    pub forced: u32,
+    /// Requests in flight at the beginning, answered whole.
+    pub completed: u32,
+    /// Requests received since, answered whole.
+    pub late: u32,
+    /// Requests not answered whole.
+    pub cut: u32,
+    /// Tasks fulfilled.
+    pub tasks_completed: u32,
+    /// Tasks rejected.
+    pub tasks_rejected: u32,
+    /// Tasks still running at the deadline.
+    pub tasks_abandoned: u32,
+}
+
+/// Makes a driver for one server and gives the key that names it until `release`.
+#[napi(catch_unwind)]
+pub fn create() -> u32 {
+    DRIVERS.with_borrow_mut(|drivers| to_u32(drivers.insert(Driver::default())))
+}
+
+/// Forgets a driver. Its key may name another one afterwards.
+#[napi(catch_unwind)]
+pub fn release(key: u32) {
+    DRIVERS.with_borrow_mut(|drivers| drivers.try_remove(key as usize));
+}
+
+/// `serving`, `draining` or `terminated`.
+#[napi(catch_unwind)]
+pub fn state(key: u32) -> Result<&'static str> {
+    with_driver(key, |driver| match driver.phase() {
+        Phase::Serving => "serving",
+        Phase::Reading | Phase::Draining => "draining",
+        Phase::Terminated => "terminated",
+    })
+}
+
+/// How many requests are in flight on each connection, by id. Needed before `stats` and `terminate`.
+#[napi(catch_unwind)]
+pub fn in_flight(key: u32, requests: Uint32Array) -> Result<()> {
+    with_driver(key, |driver| driver.in_flight(&requests))
+}
+
+/// What is open.
+#[napi(catch_unwind)]
+pub fn stats(key: u32) -> Result<Stats> {
+    with_driver(key, |driver| {
+        let drain::Stats { connections, idle, active, upgraded, requests, tasks } = driver.stats();
+        Stats { connections, idle, active, upgraded, requests, tasks }
+    })
+}
+
+/// The counts of the last termination.
+#[napi(catch_unwind)]
+pub fn report(key: u32) -> Result<Report> {
+    with_driver(key, |driver| {
+        let report = driver.report();
+        Report {
+            graceful: report.graceful(),
+            duration_ms: report.duration.as_secs_f64() * 1e3,
+            idle: report.connections.idle,
+            drained: report.connections.drained,
+            forced: report.connections.forced,
+            completed: report.requests.completed,
+            late: report.requests.late,
+            cut: report.requests.cut,
+            tasks_completed: report.tasks.completed,
+            tasks_rejected: report.tasks.rejected,
+            tasks_abandoned: report.tasks.abandoned,
+        }
+    })
+}
+
+/// A connection was accepted: gives its id. While a termination runs, call `due` afterwards.
+#[napi(catch_unwind)]
+pub fn opened(key: u32, transport: Transport) -> Result<u32> {
+    let transport = match transport {
+        Transport::Plain => drain::Transport::Plain,
+        Transport::Tls => drain::Transport::Tls,
+    };
+    with_driver(key, |driver| to_u32(driver.opened(transport)))
+}
+
+/// The actions that are due now.
+#[napi(catch_unwind)]
+pub fn due(key: u32) -> Result<Actions> {
+    event(key, |_| {})
+}
+
+/// A connection is gone.
+#[napi(catch_unwind)]
+pub fn closed(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.closed(id as ConnectionId))
+}
+
+/// A request's head is complete; `more` says that another one follows it already.
+#[napi(catch_unwind)]
+pub fn request_started(key: u32, id: u32, more: bool) -> Result<Actions> {
+    event(key, |driver| driver.request_started(id as ConnectionId, more))
+}
+
+/// The answer to the oldest request in flight on a connection has ended.
+#[napi(catch_unwind)]
+pub fn request_finished(key: u32, id: u32, arriving: Arriving, said_close: bool) -> Result<Actions> {
+    let arriving = match arriving {
+        Arriving::Nothing => drain::Arriving::Nothing,
+        Arriving::Body => drain::Arriving::Body,
+        Arriving::NextRequest => drain::Arriving::NextRequest,
+    };
+    event(key, |driver| driver.request_finished(id as ConnectionId, arriving, said_close))
+}
+
+/// A connection was upgraded or became a CONNECT tunnel.
+#[napi(catch_unwind)]
+pub fn hijacked(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.hijacked(id as ConnectionId))
+}
+
+/// Part of a request, or of a TLS handshake, has been received.
+#[napi(catch_unwind)]
+pub fn receiving(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.receiving(id as ConnectionId))
+}
+
+/// The body of a request that was answered before the termination is still coming in.
+#[napi(catch_unwind)]
+pub fn answered_early(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.answered_early(id as ConnectionId))
+}
+
+/// A background task has begun.
+#[napi(catch_unwind)]
+pub fn task_started(key: u32) -> Result<Actions> {
+    event(key, Driver::task_started)
+}
+
+/// A background task has ended.
+#[napi(catch_unwind)]
+pub fn task_finished(key: u32, fulfilled: bool) -> Result<Actions> {
+    event(key, |driver| driver.task_finished(fulfilled))
+}
+
+/// Ends the server: requests in flight may take `timeout` milliseconds, for which there may be no end.
+///
+/// `wake` is called when `timed_out` is due, and held no longer than the termination runs.
+///
+/// # Errors
+///
+/// When no thread can be had to keep the deadline; nothing has begun then.
+#[napi(catch_unwind)]
+pub fn terminate(key: u32, timeout: f64, wake: Function<(), ()>) -> Result<Actions> {
+    // Infinity, and what is too long for the clock, is no timeout at all.
+    let timeout = Duration::try_from_secs_f64(timeout / 1e3).ok();
+    let wake = wake.build_threadsafe_function::<()>().callee_handled::<false>().build()?;
+    let wake: Wake = Arc::new(move || {
+        // Refused only when Node is going away, and with it everything that could be woken.
+        wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+    });
+    with_driver(key, |driver| driver.terminate(timeout, wake))??;
+    due(key)
+}
+
+/// The event loop has polled for input once.
+#[napi(catch_unwind)]
+pub fn turned(key: u32) -> Result<Actions> {
+    event(key, Driver::turned)
+}
+
+/// `wake` was called.
+#[napi(catch_unwind)]
+pub fn timed_out(key: u32) -> Result<Actions> {
+    event(key, Driver::timed_out)
+}
+
+/// The server has closed.
+#[napi(catch_unwind)]
+pub fn server_closed(key: u32) -> Result<Actions> {
+    event(key, Driver::server_closed)
+}
+
+/// The server listens again.
+#[napi(catch_unwind)]
+pub fn listening(key: u32) -> Result<Actions> {
+    event(key, Driver::listening)
+}
+
+fn event(key: u32, happened: impl FnOnce(&mut Driver)) -> Result<Actions> {
+    with_driver(key, |driver| {
+        happened(driver);
+        let actions = driver.take_actions();
+        if actions.is_empty() { None } else { Some(actions.into_iter().flat_map(encode).collect()) }
+    })
+}
+
+fn with_driver<T>(key: u32, use_it: impl FnOnce(&mut Driver) -> T) -> Result<T> {
+    DRIVERS.with_borrow_mut(|drivers| match drivers.get_mut(key as usize) {
+        Some(driver) => Ok(use_it(driver)),
+        None => Err(Error::new(Status::InvalidArg, format!("no driver has the key {key}"))),
+    })
+}
+
+fn encode(action: Action) -> [u32; 2] {
+    let (kind, id) = match action {
+        Action::CloseServer => (ActionKind::CloseServer, 0),
+        Action::SayClose(id) => (ActionKind::SayClose, id),
+        Action::SayKeepAlive(id) => (ActionKind::SayKeepAlive, id),
+        Action::Close(id) => (ActionKind::Close, id),
+        Action::CloseNotify(id) => (ActionKind::CloseNotify, id),
+        Action::End(id) => (ActionKind::End, id),
+        Action::Linger(id) => (ActionKind::Linger, id),
+        Action::Cut(id) => (ActionKind::Cut, id),
+        Action::Destroy(id) => (ActionKind::Destroy, id),
+        Action::AwaitTurn => (ActionKind::AwaitTurn, 0),
+        Action::Resolve => (ActionKind::Resolve, 0),
+    };
+    [kind as u32, to_u32(id)]
+}
+
+/// Ids and keys count what is open in one process, which is far below what 32 bits can name.
+fn to_u32(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,207 @@
+//! One connection: what is under way on it, and whether it is on its way out.
+
+use std::time::Instant;
+
+/// What a connection is doing. The names and their successors are those of Go's `http.ConnState`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// No request has come yet. Next: `Active`, `Hijacked` or closed.
+    New,
+    /// At least one request is in flight. Next: `Idle`, `Hijacked` or closed.
+    Active,
+    /// Kept alive between requests. Next: `Active`, `Hijacked` or closed.
+    Idle,
+    /// Upgraded, or a CONNECT tunnel. Next: closed.
+    Hijacked,
+}
+
+/// What lies below HTTP on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TCP or a Unix domain socket.
+    Plain,
+    /// TLS, whose own end (`close_notify`) the peer answers.
+    Tls,
+}
+
+/// What is still coming in on a connection when an answer on it has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arriving {
+    /// Nothing that is known of.
+    Nothing,
+    /// The rest of the body of the request that was just answered.
+    Body,
+    /// The beginning of a further request.
+    NextRequest,
+}
+
+/// How a closed connection is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tally {
+    Idle,
+    Drained,
+    Forced,
+}
+
+/// How far a connection is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Course {
+    /// Not at all. Next: any other.
+    Open,
+    /// Waits for its turn to be closed as idle. Next: `Open` when a request comes, `Leaving`, `Lingering`.
+    Queued,
+    /// Is being closed, by us or by Node after an answer that said close. Next: `Destroyed`, or closed.
+    Leaving(Tally),
+    /// FIN is sent, input is discarded. Next: `Destroyed`, or closed.
+    Lingering { until: Instant, tally: Tally },
+    /// Destroyed; only the socket's `close` is awaited.
+    Destroyed,
+}
+
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) transport: Transport,
+    pub(super) requests: u32,
+    pub(super) receiving: bool,
+    pub(super) course: Course,
+    hijacked: bool,
+    used: bool,
+    /// How many of `requests` were in flight when the termination began. Answers come in order, so
+    /// these are the oldest.
+    early: u32,
+    /// Set when it is destroyed: what it counts as, and how many requests were cut with it.
+    destroyed_as: Option<(Tally, u32)>,
+}
+
+impl Connection {
+    pub(super) fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            requests: 0,
+            receiving: false,
+            course: Course::Open,
+            hijacked: false,
+            used: false,
+            early: 0,
+            destroyed_as: None,
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        if self.hijacked {
+            State::Hijacked
+        } else if self.requests > 0 {
+            State::Active
+        } else if self.used {
+            State::Idle
+        } else {
+            State::New
+        }
+    }
+
+    /// Whether nothing is under way: no request in flight, none arriving, not hijacked.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.requests == 0 && !self.receiving && !self.hijacked
+    }
+
+    /// Whether FIN has left, or is bound to: no further answer reaches the peer.
+    pub(super) fn is_leaving(&self) -> bool {
+        !matches!(self.course, Course::Open | Course::Queued)
+    }
+
+    pub(super) fn lingers_until(&self, now: Instant) -> bool {
+        matches!(self.course, Course::Lingering { until, .. } if until <= now)
+    }
+
+    pub(super) fn set_requests(&mut self, requests: u32) {
+        self.requests = requests;
+        self.used |= requests > 0;
+        self.receiving = false;
+    }
+
+    pub(super) fn begin_termination(&mut self) {
+        self.early = self.requests;
+    }
+
+    pub(super) fn start_request(&mut self, more: bool) {
+        self.requests += 1;
+        self.used = true;
+        self.receiving = more;
+        if self.course == Course::Queued {
+            self.course = Course::Open;
+        }
+    }
+
+    /// Whether the request was in flight when the termination began; `None` if there was no request.
+    pub(super) fn finish_request(&mut self) -> Option<bool> {
+        self.requests = self.requests.checked_sub(1)?;
+        let early = self.early > 0;
+        self.early = self.early.saturating_sub(1);
+        Some(early)
+    }
+
+    pub(super) fn hijack(&mut self) {
+        self.hijacked = true;
+        self.receiving = false;
+        if self.course == Course::Queued {
+            self.course = Course::Open;
+        }
+    }
+
+    /// Marks it destroyed, and says whether something was under way on it.
+    pub(super) fn destroy(&mut self) -> bool {
+        let cut = self.cut_at_deadline();
+        let tally = match self.course {
+            Course::Leaving(tally) | Course::Lingering { tally, .. } if cut == 0 => tally,
+            _ if cut > 0 || self.hijacked => Tally::Forced,
+            _ => Tally::Idle,
+        };
+        // A second destruction finds the first one's verdict.
+        self.destroyed_as.get_or_insert((tally, cut));
+        self.course = Course::Destroyed;
+        tally == Tally::Forced
+    }
+
+    /// How many requests are lost if this connection is destroyed now. Half a request is one.
+    fn cut_at_deadline(&self) -> u32 {
+        match self.course {
+            Course::Destroyed => 0,
+            Course::Open | Course::Queued => self.requests + u32::from(self.receiving),
+            Course::Leaving(_) | Course::Lingering { .. } => self.requests,
+        }
+    }
+
+    /// How many requests are lost with this connection, now that it has closed.
+    pub(super) fn cut_by_close(&self) -> u32 {
+        match self.course {
+            // The peer went away by itself: it does not want its answers any more.
+            Course::Open | Course::Queued => 0,
+            Course::Leaving(_) | Course::Lingering { .. } => self.requests,
+            Course::Destroyed => self.destroyed_as.map_or(0, |(_, cut)| cut),
+        }
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        match self.course {
+            Course::Open | Course::Queued if self.is_quiet() => Tally::Idle,
+            Course::Open | Course::Queued => Tally::Drained,
+            Course::Leaving(tally) | Course::Lingering { tally, .. } => tally,
+            Course::Destroyed => self.destroyed_as.map_or(Tally::Forced, |(tally, _)| tally),
+        }
+    }
+
+    pub(super) fn assert_invariants(&self) {
+        assert!(
+            self.course != Course::Queued || self.is_quiet(),
+            "Nothing is closed while it is receiving or has a request in flight."
+        );
+        assert!(
+            self.early <= self.requests,
+            "The requests that were in flight at the beginning are among those in flight."
+        );
+        assert!(
+            self.destroyed_as.is_some() == (self.course == Course::Destroyed),
+            "What is destroyed knows what it counts as."
+        );
+    }
+}

@@ -1,0 +1,598 @@
+//! The machine that drains one server: events and `now` in, actions out.
+//!
+//! It does no input or output, reads no clock and knows neither Node nor napi, so a test can play
+//! any order of events against it in microseconds.
+//!
+//! # The course of a termination
+//!
+//! ```text
+//!              terminate                 turned                 nothing left
+//!   Serving ───────────────▶ Reading ───────────────▶ Draining ───────────────▶ Terminated
+//!      ▲      the listener   (the loop   idle ones      (answers    resolve          │
+//!      │      closes         reads what  are closed     end; the                     │
+//!      │                     has come)                  deadline cuts)               │
+//!      └────────────────────────────────────────────────────────────────────────────┘
+//!                                 the server listens again
+//! ```
+//!
+//! # The life of a connection during a termination
+//!
+//! ```text
+//!   New, Idle ── silent through a whole turn ──▶ close (FIN), or linger under TLS
+//!   receiving ── its request comes ──▶ Active
+//!   Active ───── last answer ended ──▶ end (FIN after the last byte), or linger
+//!   any ──────── deadline ──▶ destroy, and what was in flight is listed as cut
+//! ```
+//!
+//! # How to drive it
+//!
+//! Call one `handle_*` method for an event, then take actions with [`Drain::poll_action`] until there
+//! is none, then wait until [`Drain::poll_timeout`] or the next event. Early, late or repeated calls
+//! are harmless: events for an unknown connection, timeouts that are not due, a second
+//! `handle_terminate` and turns nobody asked for do nothing wrong.
+//!
+//! # Invariants
+//!
+//! 1. `New` and `Idle` connections have no request in flight, `Active` ones have at least one.
+//! 2. While serving, and once terminated, no connection is on its way out because of us.
+//! 3. [`Action::Resolve`] comes exactly once for each termination, and only when no connection is
+//!    left, no task is waited for, and the server has closed or its deadline has passed.
+//! 4. Nothing is closed while it is receiving or has a request in flight, except at the deadline.
+//! 5. A deadline is never put off by a later call: the earlier one wins.
+
+#![forbid(unsafe_code)]
+
+mod connection;
+#[cfg(test)]
+mod properties;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::time::{Duration, Instant};
+
+use slab::Slab;
+
+use connection::{Connection, Course, Tally};
+
+pub use connection::{Arriving, State, Transport};
+pub use report::{Report, Stats};
+
+/// How many idle connections are closed in one turn of the event loop.
+///
+/// Closing one costs Node about 15 µs; a turn must stay well below 10 ms so that requests in flight
+/// on other connections are still served meanwhile.
+pub const CLOSES_PER_TURN: usize = 128;
+
+/// How long a peer may take to finish writing a request body that has been answered already.
+///
+/// The same five seconds as nginx's `lingering_timeout`; the deadline of the termination comes first
+/// where it is earlier.
+pub const LINGER_FOR_BODY: Duration = Duration::from_secs(5);
+
+/// How long a TLS peer may take to answer our `close_notify` with its own (RFC 8446, section 6.1).
+///
+/// Closing without waiting would answer the peer's alert with a reset. A peer that is alive needs one
+/// round trip; one that is not must not hold up a termination.
+pub const LINGER_FOR_CLOSE_NOTIFY: Duration = Duration::from_millis(250);
+
+/// Names a connection from [`Drain::handle_opened`] until [`Drain::handle_closed`]; may be used again
+/// for another connection afterwards.
+pub type ConnectionId = usize;
+
+/// Where the server is in its course; see the diagram in the module's documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is asked of the machine. Next: `Reading`.
+    Serving,
+    /// The listener is closed, and the event loop takes one turn to read what had already come.
+    /// Next: `Draining`, or `Terminated` when nothing is left.
+    Reading,
+    /// Idle connections go, requests in flight are answered. Next: `Terminated`.
+    Draining,
+    /// The termination has resolved. Next: `Serving`, or `Reading` when terminated once more.
+    Terminated,
+}
+
+/// What the caller is to do, at once and in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Stop listening, and call [`Drain::handle_server_closed`] when the server has closed.
+    CloseServer,
+    /// Let the last answer in flight on this connection, and no earlier one, say `Connection: close`.
+    ///
+    /// Close on an earlier answer would silently drop the later ones, whose handlers already ran.
+    SayClose(ConnectionId),
+    /// Let no answer in flight on this connection say close: a further request is already arriving.
+    SayKeepAlive(ConnectionId),
+    /// Close this idle connection, unless bytes have come since the termination began: then call
+    /// [`Drain::handle_receiving`] instead.
+    Close(ConnectionId),
+    /// The same under TLS: send `close_notify` and FIN, then linger for the peer's own `close_notify`.
+    CloseNotify(ConnectionId),
+    /// Close this connection after the last byte written to it.
+    End(ConnectionId),
+    /// Send FIN after the last byte, then read and discard until the peer closes.
+    Linger(ConnectionId),
+    /// List what is in flight on this connection among the requests cut.
+    Cut(ConnectionId),
+    /// Close this connection at once, whatever is under way on it.
+    Destroy(ConnectionId),
+    /// Call [`Drain::handle_turned`] after the event loop has polled for input once.
+    AwaitTurn,
+    /// The termination is over: [`Drain::report`] is final.
+    Resolve,
+}
+
+/// What is known of a request when its answer has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// What is still coming in on its connection.
+    pub arriving: Arriving,
+    /// Whether the answer said `Connection: close`, so that Node ends the connection by itself.
+    pub said_close: bool,
+}
+
+/// Drains one server. See the [module documentation](self) for its course and its contract.
+///
+/// `handle_*` methods take events, `poll_*` methods give what follows from them, the others look.
+#[derive(Debug)]
+pub struct Drain {
+    phase: Phase,
+    connections: Slab<Connection>,
+    tasks: u32,
+    /// Whether the server has yet to say that it has closed.
+    closing_server: bool,
+    /// Whether the deadline has passed: whatever still comes is cut at once.
+    expired: bool,
+    /// When the running termination began, and by when it must end; `None` is never.
+    began: Option<Instant>,
+    deadline: Option<Instant>,
+    /// Idle connections that wait for their turn to be closed.
+    to_close: VecDeque<ConnectionId>,
+    awaiting_turn: bool,
+    /// When lingering ends, earliest first. An entry outlives its connection and is then skipped.
+    lingering: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    actions: VecDeque<Action>,
+    report: Report,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drain {
+    /// A machine for a server that is serving and has no connections yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            phase: Phase::Serving,
+            connections: Slab::new(),
+            tasks: 0,
+            closing_server: false,
+            expired: false,
+            began: None,
+            deadline: None,
+            to_close: VecDeque::new(),
+            awaiting_turn: false,
+            lingering: BinaryHeap::new(),
+            actions: VecDeque::new(),
+            report: Report::default(),
+        }
+    }
+
+    /// Where the server is in its course.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// What is open at this moment.
+    ///
+    /// While serving, requests are as of the last [`Drain::handle_requests`].
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = Stats { tasks: self.tasks, ..Stats::default() };
+        for (_, connection) in &self.connections {
+            stats.count(connection.state(), connection.requests);
+        }
+        stats
+    }
+
+    /// How the last termination went; final once [`Action::Resolve`] was given.
+    #[must_use]
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The server has accepted a connection.
+    pub fn handle_opened(&mut self, transport: Transport) -> ConnectionId {
+        let id = self.connections.insert(Connection::new(transport));
+        if self.expired {
+            self.destroy(id);
+        } else if self.is_terminating() {
+            // It came in while the listener closed. Whoever connects is about to ask, so it gets a
+            // turn of the loop to be heard before it counts as silent.
+            if self.phase == Phase::Draining {
+                self.queue_close(id);
+            }
+            self.await_turn();
+        }
+        self.assert_invariants();
+        id
+    }
+
+    /// How many requests are in flight on each connection, by id.
+    ///
+    /// While serving, a request is not an event of its own: two native calls would cost more than
+    /// two per cent of what a request costs Node, and there is nothing to decide. What is in flight is
+    /// therefore taken over at once, when a termination begins or somebody looks. During a
+    /// termination the machine counts by itself, and this does nothing.
+    pub fn handle_requests(&mut self, in_flight: &[u32]) {
+        if self.is_terminating() {
+            return;
+        }
+        for (id, connection) in &mut self.connections {
+            connection.set_requests(in_flight.get(id).copied().unwrap_or(0));
+        }
+        self.assert_invariants();
+    }
+
+    /// A request's head is complete. `more` says that bytes beyond this request have been received as
+    /// well, so another one follows it on the same connection.
+    pub fn handle_request_started(&mut self, id: ConnectionId, more: bool) {
+        let terminating = self.is_terminating();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is_leaving() {
+            // FIN has left already. Node runs the handler all the same, but no answer can leave.
+            self.report.requests.cut += 1;
+            self.actions.push_back(Action::Cut(id));
+            return;
+        }
+        connection.start_request(more);
+        if !terminating {
+            return;
+        }
+        self.actions.push_back(if more { Action::SayKeepAlive(id) } else { Action::SayClose(id) });
+        self.assert_invariants();
+    }
+
+    /// The answer to the oldest request in flight on this connection has ended.
+    pub fn handle_request_finished(&mut self, id: ConnectionId, finished: Finished, now: Instant) {
+        let phase = self.phase;
+        let terminating = self.is_terminating();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.is_leaving() {
+            return;
+        }
+        let Some(early) = connection.finish_request() else { return };
+        if !terminating {
+            return;
+        }
+        self.report.count_finished(early);
+        if connection.requests == 0 {
+            connection.receiving = finished.arriving == Arriving::NextRequest;
+        }
+        match finished.arriving {
+            Arriving::Body if connection.requests == 0 => {
+                self.linger(id, LINGER_FOR_BODY, Tally::Drained, now);
+                self.actions.push_back(Action::Linger(id));
+            }
+            _ if finished.said_close => connection.course = Course::Leaving(Tally::Drained),
+            // Until the loop has turned, a pipelined request may still be among what was received.
+            _ if phase == Phase::Draining && connection.is_quiet() => self.end(id, now),
+            _ => {}
+        }
+        self.assert_invariants();
+    }
+
+    /// The connection was upgraded, or became a CONNECT tunnel: HTTP no longer knows what goes over it.
+    /// It has its grace until the deadline.
+    pub fn handle_hijacked(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.hijack();
+        }
+        self.assert_invariants();
+    }
+
+    /// Part of a request, or of a TLS handshake, has been received on this connection.
+    pub fn handle_receiving(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.receiving = true;
+            // What was about to be closed as idle turns out to be busy.
+            if matches!(
+                connection.course,
+                Course::Queued | Course::Leaving(Tally::Idle) | Course::Lingering { tally: Tally::Idle, .. }
+            ) {
+                connection.course = Course::Open;
+            }
+        }
+        self.assert_invariants();
+    }
+
+    /// A request on this connection was answered before the termination began, and the rest of its
+    /// body is still coming in.
+    pub fn handle_answered_early(&mut self, id: ConnectionId, now: Instant) {
+        let terminating = self.is_terminating();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if terminating && connection.requests == 0 && !connection.is_leaving() {
+            connection.receiving = false;
+            self.linger(id, LINGER_FOR_BODY, Tally::Drained, now);
+            self.actions.push_back(Action::Linger(id));
+        }
+        self.assert_invariants();
+    }
+
+    /// The connection is gone, whoever closed it.
+    pub fn handle_closed(&mut self, id: ConnectionId, now: Instant) {
+        let terminating = self.is_terminating();
+        let Some(connection) = self.connections.get(id) else { return };
+        if terminating {
+            let cut = connection.cut_by_close();
+            if cut > 0 && connection.course != Course::Destroyed {
+                self.actions.push_back(Action::Cut(id));
+            }
+            self.report.requests.cut += cut;
+            self.report.count_closed(connection.tally());
+        }
+        self.connections.remove(id);
+        self.resolve_if_done(now);
+        self.assert_invariants();
+    }
+
+    /// Work that is waited for has begun: a task that outlives its answer.
+    pub fn handle_task_started(&mut self) {
+        if self.expired {
+            self.report.tasks.abandoned += 1;
+        } else {
+            self.tasks += 1;
+        }
+    }
+
+    /// Work that is waited for has ended.
+    pub fn handle_task_finished(&mut self, fulfilled: bool, now: Instant) {
+        let Some(left) = self.tasks.checked_sub(1) else { return };
+        self.tasks = left;
+        if self.is_terminating() {
+            if fulfilled {
+                self.report.tasks.completed += 1;
+            } else {
+                self.report.tasks.rejected += 1;
+            }
+            self.resolve_if_done(now);
+        }
+        self.assert_invariants();
+    }
+
+    /// End the server: requests in flight may take `timeout` from now on, `None` as long as they want.
+    ///
+    /// During a termination it only brings the deadline forward, never puts it off.
+    pub fn handle_terminate(&mut self, timeout: Option<Duration>, now: Instant) {
+        // A timeout past the end of the clock is as good as none.
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+        if self.is_terminating() {
+            self.deadline = [self.deadline, deadline].into_iter().flatten().min();
+        } else {
+            self.begin(deadline, now);
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.cut();
+        }
+        self.resolve_if_done(now);
+        self.assert_invariants();
+    }
+
+    /// The server does not listen, and its own `close` event has come or never will.
+    pub fn handle_server_closed(&mut self, now: Instant) {
+        self.closing_server = false;
+        self.resolve_if_done(now);
+        self.assert_invariants();
+    }
+
+    /// The event loop has polled for input once since [`Action::AwaitTurn`].
+    pub fn handle_turned(&mut self, now: Instant) {
+        if !self.is_terminating() || !self.awaiting_turn {
+            return;
+        }
+        self.awaiting_turn = false;
+        if self.phase == Phase::Reading {
+            self.phase = Phase::Draining;
+            self.queue_idle();
+        }
+        self.close_some(now);
+        self.assert_invariants();
+    }
+
+    /// Time has passed. Calls before [`Drain::poll_timeout`] do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if !self.is_terminating() {
+            return;
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.cut();
+            self.resolve_if_done(now);
+        }
+        while let Some(&Reverse((until, id))) = self.lingering.peek() {
+            if until > now {
+                break;
+            }
+            self.lingering.pop();
+            // The id may have passed to another connection, which is then not due itself.
+            let due = self.connections.get(id).is_some_and(|connection| connection.lingers_until(now));
+            if due {
+                self.destroy(id);
+            }
+        }
+        self.assert_invariants();
+    }
+
+    /// The server listens again after a termination.
+    pub fn handle_listening(&mut self) {
+        if self.phase == Phase::Terminated {
+            self.phase = Phase::Serving;
+        }
+        self.assert_invariants();
+    }
+
+    /// The next thing to do, until there is none.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When [`Drain::handle_timeout`] is to be called next, if at all.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let lingering = self.lingering.peek().map(|&Reverse((until, _))| until);
+        [self.deadline, lingering].into_iter().flatten().min()
+    }
+
+    fn is_terminating(&self) -> bool {
+        matches!(self.phase, Phase::Reading | Phase::Draining)
+    }
+
+    fn begin(&mut self, deadline: Option<Instant>, now: Instant) {
+        self.phase = Phase::Reading;
+        self.began = Some(now);
+        self.deadline = deadline;
+        self.expired = false;
+        self.report = Report::default();
+        self.closing_server = true;
+        self.actions.push_back(Action::CloseServer);
+        for (id, connection) in &mut self.connections {
+            connection.begin_termination();
+            if connection.state() == State::Active && !connection.receiving {
+                self.actions.push_back(Action::SayClose(id));
+            }
+        }
+        if !self.connections.is_empty() {
+            self.await_turn();
+        }
+    }
+
+    fn await_turn(&mut self) {
+        if !self.awaiting_turn {
+            self.awaiting_turn = true;
+            self.actions.push_back(Action::AwaitTurn);
+        }
+    }
+
+    fn queue_idle(&mut self) {
+        for (id, connection) in &mut self.connections {
+            if connection.is_quiet() && connection.course == Course::Open {
+                connection.course = Course::Queued;
+                self.to_close.push_back(id);
+            }
+        }
+    }
+
+    fn queue_close(&mut self, id: ConnectionId) {
+        self.connections[id].course = Course::Queued;
+        self.to_close.push_back(id);
+    }
+
+    /// Closes as many idle connections as one turn may take, and asks for another turn if some are left.
+    fn close_some(&mut self, now: Instant) {
+        let mut closed = 0;
+        while closed < CLOSES_PER_TURN {
+            let Some(id) = self.to_close.pop_front() else { return };
+            // It may have become busy, closed, or been replaced by another while it waited.
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            if connection.course != Course::Queued {
+                continue;
+            }
+            closed += 1;
+            match connection.transport {
+                Transport::Plain => {
+                    connection.course = Course::Leaving(Tally::Idle);
+                    self.actions.push_back(Action::Close(id));
+                }
+                Transport::Tls => {
+                    self.linger(id, LINGER_FOR_CLOSE_NOTIFY, Tally::Idle, now);
+                    self.actions.push_back(Action::CloseNotify(id));
+                }
+            }
+        }
+        if !self.to_close.is_empty() {
+            self.await_turn();
+        }
+    }
+
+    fn end(&mut self, id: ConnectionId, now: Instant) {
+        let connection = &mut self.connections[id];
+        match connection.transport {
+            Transport::Plain => {
+                connection.course = Course::Leaving(Tally::Drained);
+                self.actions.push_back(Action::End(id));
+            }
+            Transport::Tls => {
+                self.linger(id, LINGER_FOR_CLOSE_NOTIFY, Tally::Drained, now);
+                self.actions.push_back(Action::Linger(id));
+            }
+        }
+    }
+
+    fn linger(&mut self, id: ConnectionId, at_most: Duration, tally: Tally, now: Instant) {
+        let until = now + at_most;
+        self.connections[id].course = Course::Lingering { until, tally };
+        self.lingering.push(Reverse((until, id)));
+    }
+
+    /// The deadline: everything left goes, and nothing is waited for but the sockets' own `close`.
+    fn cut(&mut self) {
+        self.deadline = None;
+        self.expired = true;
+        self.phase = Phase::Draining;
+        self.closing_server = false;
+        self.report.tasks.abandoned += self.tasks;
+        self.tasks = 0;
+        for id in self.connections.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+            self.destroy(id);
+        }
+    }
+
+    fn destroy(&mut self, id: ConnectionId) {
+        if self.connections[id].destroy() {
+            self.actions.push_back(Action::Cut(id));
+        }
+        self.actions.push_back(Action::Destroy(id));
+    }
+
+    fn resolve_if_done(&mut self, now: Instant) {
+        if !self.is_terminating() || !self.connections.is_empty() || self.closing_server || self.tasks > 0 {
+            return;
+        }
+        self.phase = Phase::Terminated;
+        self.deadline = None;
+        self.expired = false;
+        self.lingering.clear();
+        self.to_close.clear();
+        self.awaiting_turn = false;
+        self.report.duration = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        self.actions.push_back(Action::Resolve);
+    }
+
+    /// The invariants of the module's documentation, as code. Free in release builds.
+    fn assert_invariants(&self) {
+        if cfg!(debug_assertions) {
+            for (_, connection) in &self.connections {
+                connection.assert_invariants();
+                assert!(
+                    self.is_terminating() || connection.course == Course::Open,
+                    "While serving, and once terminated, no connection is on its way out because of us."
+                );
+            }
+            assert!(
+                self.is_terminating() || self.poll_timeout().is_none(),
+                "Only a running termination has a deadline."
+            );
+            assert!(
+                self.phase != Phase::Reading || self.awaiting_turn || self.connections.is_empty() || self.tasks > 0,
+                "A termination that reads is waiting for the loop to turn."
+            );
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! Scenes played against the machine in virtual time: each names what a termination promises.
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+const ANSWERED: Finished = Finished { arriving: Arriving::Nothing, said_close: true };
+const KEPT_ALIVE: Finished = Finished { arriving: Arriving::Nothing, said_close: false };
+
+/// A machine and the time in its world.
+struct Scene {
+    drain: Drain,
+    now: Instant,
+}
+
+impl Scene {
+    #[expect(clippy::disallowed_methods, reason = "some instant to start from; it never moves by itself")]
+    fn new() -> Self {
+        Self { drain: Drain::new(), now: Instant::now() }
+    }
+
+    fn open(&mut self, transport: Transport) -> ConnectionId {
+        self.drain.handle_opened(transport)
+    }
+
+    /// A connection with this many requests in flight.
+    fn active(&mut self, transport: Transport, requests: u32) -> ConnectionId {
+        let id = self.open(transport);
+        for _ in 0..requests {
+            self.drain.handle_request_started(id, false);
+        }
+        id
+    }
+
+    /// A connection that has been used and is idle.
+    fn idle(&mut self, transport: Transport) -> ConnectionId {
+        let id = self.active(transport, 1);
+        self.drain.handle_request_finished(id, KEPT_ALIVE, self.now);
+        id
+    }
+
+    fn terminate(&mut self) -> Vec<Action> {
+        self.drain.handle_terminate(Some(SECOND), self.now);
+        self.actions()
+    }
+
+    fn turn(&mut self) -> Vec<Action> {
+        self.drain.handle_turned(self.now);
+        self.actions()
+    }
+
+    fn start(&mut self, id: ConnectionId, more: bool) -> Vec<Action> {
+        self.drain.handle_request_started(id, more);
+        self.actions()
+    }
+
+    fn finish(&mut self, id: ConnectionId, finished: Finished) -> Vec<Action> {
+        self.drain.handle_request_finished(id, finished, self.now);
+        self.actions()
+    }
+
+    fn close(&mut self, id: ConnectionId) -> Vec<Action> {
+        self.drain.handle_closed(id, self.now);
+        self.actions()
+    }
+
+    fn server_closed(&mut self) -> Vec<Action> {
+        self.drain.handle_server_closed(self.now);
+        self.actions()
+    }
+
+    fn pass(&mut self, time: Duration) -> Vec<Action> {
+        self.now += time;
+        self.drain.handle_timeout(self.now);
+        self.actions()
+    }
+
+    fn actions(&mut self) -> Vec<Action> {
+        std::iter::from_fn(|| self.drain.poll_action()).collect()
+    }
+}
+
+#[test]
+fn a_server_without_connections_ends_when_it_has_closed() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.terminate(), [Action::CloseServer]);
+    assert_eq!(scene.server_closed(), [Action::Resolve]);
+    assert_eq!(scene.drain.phase(), Phase::Terminated);
+    assert_eq!(scene.drain.poll_timeout(), None);
+    assert!(scene.drain.report().graceful());
+}
+
+#[test]
+fn idle_connections_get_one_turn_and_are_closed() {
+    let mut scene = Scene::new();
+    let new = scene.open(Transport::Plain);
+    let idle = scene.idle(Transport::Plain);
+    assert_eq!(scene.terminate(), [Action::CloseServer, Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::Close(new), Action::Close(idle)]);
+    assert_eq!(scene.close(new), []);
+    assert_eq!(scene.close(idle), []);
+    assert_eq!(scene.server_closed(), [Action::Resolve]);
+    assert_eq!(scene.drain.report().connections, report::Connections { idle: 2, drained: 0, forced: 0 });
+}
+
+#[test]
+fn an_idle_tls_connection_gets_a_close_notify_and_a_while_to_answer_it() {
+    let mut scene = Scene::new();
+    let polite = scene.idle(Transport::Tls);
+    let dead = scene.idle(Transport::Tls);
+    scene.terminate();
+    assert_eq!(scene.turn(), [Action::CloseNotify(polite), Action::CloseNotify(dead)]);
+    scene.server_closed();
+    scene.close(polite);
+    assert_eq!(scene.pass(LINGER_FOR_CLOSE_NOTIFY), [Action::Destroy(dead)]);
+    assert_eq!(scene.close(dead), [Action::Resolve]);
+    assert!(scene.drain.report().graceful(), "a peer that does not say goodbye has lost nothing");
+    assert_eq!(scene.drain.report().connections.idle, 2);
+}
+
+#[test]
+fn a_request_in_flight_is_told_to_close_and_ends() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    assert_eq!(scene.terminate(), [Action::CloseServer, Action::SayClose(id), Action::AwaitTurn]);
+    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.finish(id, ANSWERED), [], "Node closes the connection after an answer that says so");
+    scene.server_closed();
+    assert_eq!(scene.close(id), [Action::Resolve]);
+    assert_eq!(scene.drain.report().requests, report::Requests { completed: 1, late: 0, cut: 0 });
+    assert_eq!(scene.drain.report().connections.drained, 1);
+}
+
+#[test]
+fn an_answer_that_had_begun_is_followed_by_the_end() {
+    for (transport, expected) in [
+        (Transport::Plain, Action::End as fn(ConnectionId) -> Action),
+        (Transport::Tls, Action::Linger as fn(ConnectionId) -> Action),
+    ] {
+        let mut scene = Scene::new();
+        let id = scene.active(transport, 1);
+        scene.terminate();
+        scene.turn();
+        assert_eq!(scene.finish(id, KEPT_ALIVE), [expected(id)]);
+    }
+}
+
+#[test]
+fn an_answer_that_ends_before_the_loop_has_turned_leaves_time_for_what_is_pipelined_behind_it() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+    assert_eq!(scene.turn(), []);
+    scene.finish(id, ANSWERED);
+    assert_eq!(scene.drain.report().requests, report::Requests { completed: 1, late: 1, cut: 0 });
+}
+
+#[test]
+fn half_a_request_is_waited_for() {
+    let mut scene = Scene::new();
+    let id = scene.open(Transport::Plain);
+    scene.drain.handle_receiving(id);
+    assert_eq!(scene.terminate(), [Action::CloseServer, Action::AwaitTurn]);
+    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+    scene.finish(id, ANSWERED);
+    assert_eq!(scene.drain.report().requests.late, 1);
+}
+
+#[test]
+fn half_a_request_is_cut_at_the_deadline() {
+    let mut scene = Scene::new();
+    let id = scene.open(Transport::Plain);
+    scene.drain.handle_receiving(id);
+    scene.terminate();
+    scene.turn();
+    scene.server_closed();
+    assert_eq!(scene.pass(SECOND), [Action::Cut(id), Action::Destroy(id)]);
+    assert_eq!(scene.close(id), [Action::Resolve]);
+    assert_eq!(scene.drain.report().requests.cut, 1);
+    assert_eq!(scene.drain.report().connections.forced, 1);
+    assert!(!scene.drain.report().graceful());
+}
+
+#[test]
+fn bytes_that_come_before_an_idle_connection_is_closed_save_it() {
+    for transport in [Transport::Plain, Transport::Tls] {
+        let mut scene = Scene::new();
+        let id = scene.idle(transport);
+        scene.terminate();
+        assert_eq!(scene.turn().len(), 1);
+        scene.drain.handle_receiving(id);
+        assert_eq!(scene.pass(LINGER_FOR_CLOSE_NOTIFY), []);
+        assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+    }
+}
+
+#[test]
+fn only_the_last_pipelined_request_says_close() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 2);
+    assert!(scene.terminate().contains(&Action::SayClose(id)));
+    scene.turn();
+    assert_eq!(scene.start(id, true), [Action::SayKeepAlive(id)], "a fourth has been received already");
+    assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+    for _ in 0..3 {
+        assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    }
+    assert_eq!(scene.finish(id, ANSWERED), []);
+    assert_eq!(scene.drain.report().requests, report::Requests { completed: 2, late: 2, cut: 0 });
+}
+
+#[test]
+fn a_request_behind_an_answer_that_said_close_is_listed_as_cut() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    scene.turn();
+    scene.finish(id, ANSWERED);
+    assert_eq!(scene.start(id, false), [Action::Cut(id)]);
+    scene.server_closed();
+    assert_eq!(scene.close(id), [Action::Resolve]);
+    assert_eq!(scene.drain.report().requests, report::Requests { completed: 1, late: 0, cut: 1 });
+}
+
+#[test]
+fn an_early_answer_lingers_until_the_peer_is_done_or_time_is_up() {
+    let early = Finished { arriving: Arriving::Body, said_close: true };
+    let mut scene = Scene::new();
+    let (patient, endless) = (scene.active(Transport::Plain, 1), scene.active(Transport::Plain, 1));
+    scene.drain.handle_terminate(None, scene.now);
+    scene.actions();
+    scene.turn();
+    assert_eq!(scene.finish(patient, early), [Action::Linger(patient)]);
+    assert_eq!(scene.finish(endless, early), [Action::Linger(endless)]);
+    scene.server_closed();
+    scene.close(patient);
+    assert_eq!(scene.pass(LINGER_FOR_BODY - Duration::from_millis(1)), []);
+    assert_eq!(scene.pass(Duration::from_millis(1)), [Action::Destroy(endless)]);
+    assert_eq!(scene.close(endless), [Action::Resolve]);
+    assert!(scene.drain.report().graceful(), "both answers were sent whole");
+}
+
+#[test]
+fn a_body_that_still_comes_after_an_answer_given_before_is_read_to_its_end() {
+    let mut scene = Scene::new();
+    let id = scene.idle(Transport::Plain);
+    scene.drain.handle_receiving(id);
+    scene.terminate();
+    scene.drain.handle_answered_early(id, scene.now);
+    assert_eq!(scene.actions(), [Action::Linger(id)]);
+    assert_eq!(scene.turn(), []);
+    scene.server_closed();
+    assert_eq!(scene.pass(SECOND), [Action::Destroy(id)]);
+    scene.close(id);
+    assert!(scene.drain.report().graceful());
+}
+
+#[test]
+fn a_client_that_goes_away_is_neither_waited_for_nor_counted_as_cut() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    scene.server_closed();
+    assert_eq!(scene.close(id), [Action::Resolve]);
+    assert!(scene.drain.report().graceful());
+}
+
+#[test]
+fn at_the_deadline_everything_is_destroyed_and_listed() {
+    let mut scene = Scene::new();
+    let pipelined = scene.active(Transport::Plain, 3);
+    let tunnel = scene.open(Transport::Tls);
+    scene.drain.handle_hijacked(tunnel);
+    scene.drain.handle_task_started();
+    scene.terminate();
+    scene.turn();
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SECOND));
+    assert_eq!(scene.pass(SECOND / 2), [], "not before the deadline");
+    assert_eq!(
+        scene.pass(SECOND / 2),
+        [Action::Cut(pipelined), Action::Destroy(pipelined), Action::Cut(tunnel), Action::Destroy(tunnel)]
+    );
+    assert_eq!(scene.close(pipelined), []);
+    assert_eq!(scene.close(tunnel), [Action::Resolve], "a server that does not close is not waited for");
+    let report = scene.drain.report();
+    assert_eq!((report.requests.cut, report.connections.forced, report.tasks.abandoned), (3, 2, 1));
+    assert_eq!(report.duration, SECOND);
+}
+
+#[test]
+fn what_comes_after_the_deadline_is_cut_at_once() {
+    let mut scene = Scene::new();
+    let hanging = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    scene.pass(SECOND);
+    let late = scene.open(Transport::Plain);
+    assert_eq!(scene.actions(), [Action::Destroy(late)]);
+    scene.drain.handle_task_started();
+    scene.close(hanging);
+    assert_eq!(scene.close(late), [Action::Resolve]);
+    assert_eq!(scene.drain.report().tasks.abandoned, 1);
+}
+
+#[test]
+fn no_time_at_all_cuts_at_once() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.drain.handle_terminate(Some(Duration::ZERO), scene.now);
+    assert!(scene.actions().ends_with(&[Action::Cut(id), Action::Destroy(id)]));
+    assert_eq!(scene.close(id), [Action::Resolve]);
+}
+
+#[test]
+fn the_earlier_deadline_wins() {
+    let mut scene = Scene::new();
+    scene.active(Transport::Plain, 1);
+    scene.drain.handle_terminate(None, scene.now);
+    assert_eq!(scene.drain.poll_timeout(), None);
+    scene.drain.handle_terminate(Some(SECOND), scene.now);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SECOND));
+    scene.drain.handle_terminate(Some(SECOND * 2), scene.now);
+    scene.drain.handle_terminate(None, scene.now);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SECOND));
+    assert_eq!(scene.actions().iter().filter(|&&action| action == Action::CloseServer).count(), 1);
+}
+
+#[test]
+fn a_timeout_beyond_the_end_of_time_is_none() {
+    let mut scene = Scene::new();
+    scene.active(Transport::Plain, 1);
+    scene.drain.handle_terminate(Some(Duration::MAX), scene.now);
+    assert_eq!(scene.drain.poll_timeout(), None);
+}
+
+#[test]
+fn many_idle_connections_are_closed_over_several_turns() {
+    let mut scene = Scene::new();
+    let ids: Vec<_> = (0..CLOSES_PER_TURN * 2 + 1).map(|_| scene.idle(Transport::Plain)).collect();
+    scene.terminate();
+    let mut closed = Vec::new();
+    for expected in [CLOSES_PER_TURN, CLOSES_PER_TURN, 1] {
+        let actions = scene.turn();
+        let closes: Vec<_> = actions.iter().filter(|&&action| action != Action::AwaitTurn).collect();
+        assert_eq!(closes.len(), expected);
+        assert_eq!(actions.contains(&Action::AwaitTurn), expected == CLOSES_PER_TURN);
+        closed.extend(closes.into_iter().copied());
+    }
+    assert_eq!(closed, ids.into_iter().map(Action::Close).collect::<Vec<_>>());
+    assert_eq!(scene.turn(), []);
+}
+
+#[test]
+fn a_request_on_a_connection_that_waits_for_its_turn_is_served() {
+    let mut scene = Scene::new();
+    let ids: Vec<_> = (0..=CLOSES_PER_TURN).map(|_| scene.idle(Transport::Plain)).collect();
+    scene.terminate();
+    scene.turn();
+    let last = ids[CLOSES_PER_TURN];
+    assert_eq!(scene.start(last, false), [Action::SayClose(last)]);
+    assert_eq!(scene.turn(), []);
+    scene.finish(last, ANSWERED);
+    assert_eq!(scene.drain.report().requests.late, 1);
+}
+
+#[test]
+fn a_connection_that_comes_in_while_draining_gets_a_turn_to_speak() {
+    let mut scene = Scene::new();
+    let busy = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    scene.turn();
+    let (quick, silent) = (scene.open(Transport::Plain), scene.open(Transport::Plain));
+    assert_eq!(scene.actions(), [Action::AwaitTurn]);
+    assert_eq!(scene.start(quick, false), [Action::SayClose(quick)]);
+    assert_eq!(scene.turn(), [Action::Close(silent)]);
+    assert_eq!(scene.finish(busy, ANSWERED), []);
+}
+
+#[test]
+fn upgraded_connections_have_their_grace() {
+    let mut scene = Scene::new();
+    let id = scene.open(Transport::Plain);
+    scene.drain.handle_hijacked(id);
+    assert_eq!(scene.drain.stats(), Stats { connections: 1, upgraded: 1, ..Stats::default() });
+    scene.terminate();
+    assert_eq!(scene.turn(), []);
+    scene.server_closed();
+    assert_eq!(scene.close(id), [Action::Resolve]);
+    assert!(scene.drain.report().graceful());
+}
+
+#[test]
+fn tasks_are_waited_for() {
+    let mut scene = Scene::new();
+    scene.drain.handle_task_started();
+    scene.drain.handle_task_started();
+    scene.terminate();
+    assert_eq!(scene.server_closed(), []);
+    scene.drain.handle_task_finished(true, scene.now);
+    assert_eq!(scene.actions(), []);
+    scene.drain.handle_task_finished(false, scene.now);
+    assert_eq!(scene.actions(), [Action::Resolve]);
+    assert_eq!(scene.drain.report().tasks, report::Tasks { completed: 1, rejected: 1, abandoned: 0 });
+    assert!(scene.drain.report().graceful(), "a task that failed has ended by itself");
+}
+
+#[test]
+fn a_server_that_listens_again_can_be_terminated_again() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    scene.server_closed();
+    scene.close(id);
+    scene.drain.handle_listening();
+    assert_eq!(scene.drain.phase(), Phase::Serving);
+    let again = scene.idle(Transport::Plain);
+    assert_eq!(scene.terminate(), [Action::CloseServer, Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::Close(again)]);
+    scene.server_closed();
+    assert_eq!(scene.close(again), [Action::Resolve]);
+    assert_eq!(scene.drain.report().requests, report::Requests::default(), "each report is about one termination");
+}
+
+#[test]
+fn requests_in_flight_are_taken_over_at_once() {
+    let mut scene = Scene::new();
+    let (idle, active) = (scene.open(Transport::Plain), scene.open(Transport::Plain));
+    scene.drain.handle_requests(&[0, 2]);
+    let expected = Stats { connections: 2, idle: 1, active: 1, requests: 2, ..Stats::default() };
+    assert_eq!(scene.drain.stats(), expected);
+    assert_eq!(scene.terminate(), [Action::CloseServer, Action::SayClose(active), Action::AwaitTurn]);
+    scene.drain.handle_requests(&[7, 7]);
+    assert_eq!(scene.drain.stats(), expected, "during a termination the machine counts by itself");
+    assert_eq!(scene.turn(), [Action::Close(idle)]);
+}
+
+#[test]
+fn events_nobody_waits_for_do_nothing() {
+    let mut scene = Scene::new();
+    let unknown = 42;
+    for terminating in [false, true] {
+        if terminating {
+            scene.active(Transport::Plain, 1);
+            scene.terminate();
+            scene.turn();
+        }
+        assert_eq!(scene.turn(), []);
+        assert_eq!(scene.start(unknown, false), []);
+        assert_eq!(scene.finish(unknown, ANSWERED), []);
+        assert_eq!(scene.close(unknown), []);
+        assert_eq!(scene.pass(Duration::ZERO), []);
+        scene.drain.handle_hijacked(unknown);
+        scene.drain.handle_receiving(unknown);
+        scene.drain.handle_answered_early(unknown, scene.now);
+        scene.drain.handle_task_finished(true, scene.now);
+        scene.drain.handle_listening();
+        assert_eq!(scene.actions(), []);
+    }
+}

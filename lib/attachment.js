@@ -4,6 +4,7 @@ const { Connection } = require('./connection');
 const { CutList } = require('./cut-list');
 const http1 = require('./http1');
 const { acceptedSockets, httpSockets, idleSockets, responseOn, socketBelow } = require('./internals');
+const { Intake } = require('./intake');
 const { closeListener } = require('./listener');
 const native = require('./native');
 const { connections, unwatchRequests, watchRequests } = require('./requests');
@@ -139,7 +140,7 @@ class Attachment {
   requestStarted(connection, response) {
     connection.push(response);
     if (!this.#terminating) return;
-    const more = http1.accountFor(connection, response.req);
+    const more = intakeOf(connection).accountFor(response.req);
     this.#perform(native.requestStarted(this.#key, connection.id, more));
   }
 
@@ -208,7 +209,7 @@ class Attachment {
     this.#opened(accepted);
     const connection = /** @type {Connection} */ (connections.get(accepted));
     connection.socket = socket;
-    connection.bytesAccounted = connection.bytesReceived;
+    connection.intake = null;
     connections.set(socket, connection);
   }
 
@@ -284,12 +285,10 @@ class Attachment {
    */
   #observe(connection, idle) {
     if (connection.hijackedBy !== null) return;
-    if (http1.isReceiving(connection, idle)) {
-      native.receiving(this.#key, connection.id);
-      connection.bytesAccounted = http1.isFirstRequest(connection) ? 0 : Number.NaN;
-    } else {
-      connection.bytesAccounted = connection.bytesReceived;
-    }
+    const receiving = http1.isReceiving(connection, idle);
+    if (receiving) native.receiving(this.#key, connection.id);
+    const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
+    connection.intake = first ? Intake.fromBeginning(connection) : Intake.fromNow(connection);
   }
 
   // Called on Node's thread, but caused on another one, which keeps time while this one is blocked.
@@ -346,7 +345,7 @@ class Attachment {
   #arrivingAfter(connection, request) {
     if (!request.complete) return Arriving.Body;
     if (http1.isReceiving(connection, idleSockets(this.#server))) return Arriving.NextRequest;
-    connection.bytesAccounted = connection.bytesReceived;
+    connection.intake = Intake.fromNow(connection);
     return Arriving.Nothing;
   }
 
@@ -357,9 +356,9 @@ class Attachment {
 
   /** @param {Connection} connection */
   #isSilent(connection) {
-    const silent = connection.bytesReceived === connection.bytesAccounted;
-    if (!silent) this.#perform(native.receiving(this.#key, connection.id));
-    return silent;
+    const { isSilent } = intakeOf(connection);
+    if (!isSilent) this.#perform(native.receiving(this.#key, connection.id));
+    return isSilent;
   }
 
   #resolved() {
@@ -410,6 +409,16 @@ class Attachment {
     attachments.delete(this.#server);
     if (this.#awake) unwatchRequests();
   }
+}
+
+/**
+ * What came in only during the termination has no account yet.
+ *
+ * @param {Connection} connection
+ */
+function intakeOf(connection) {
+  connection.intake ??= Intake.fromBeginning(connection);
+  return connection.intake;
 }
 
 /** @this {Socket} */

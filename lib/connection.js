@@ -36,10 +36,11 @@ class Connection {
   hijackedBy = null;
 
   /**
-   * How many of the bytes received, counted below TLS, belong to what has been accounted for. Set
-   * when a termination begins.
+   * Kept during a termination.
+   *
+   * @type {import('./intake').Intake | null}
    */
-  bytesAccounted = Number.NaN;
+  intake = null;
 
   /**
    * @param {import('./attachment').Attachment} attachment
@@ -78,10 +79,6 @@ class Connection {
 
   *requests() {
     for (let request = this.oldest; request !== null; request = request.next) yield request;
-  }
-
-  get bytesReceived() {
-    return this.accepted.bytesRead;
   }
 }
 

@@ -1,13 +1,8 @@
-// How HTTP/1 ends: what is said to the peer, how each kind of close is done, how far a request has come.
+// How HTTP/1 ends: what is said to the peer, and how each kind of close is done.
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
-/** @typedef {import('node:http').IncomingMessage} IncomingMessage */
-
-// TLS adds at least so many bytes to each record (RFC 8446, section 5.2), and seldom more than this in all.
-const TLS_RECORD_OVERHEAD = 22;
-const TLS_RECORD_TOLERANCE = 64;
 
 /**
  * Lets the last answer in flight say `Connection: close`, and no other. An answer whose head has left
@@ -100,53 +95,4 @@ function isReceiving({ socket, newest }, idle) {
   return idle === undefined ? newest === null && socket.bytesWritten === 0 : !idle.has(socket);
 }
 
-/**
- * Whether all that was received on a connection belongs to its first request.
- *
- * @param {Connection} connection
- */
-function isFirstRequest({ accepted, socket, newest }) {
-  return newest === null && socket === accepted && socket.bytesWritten === 0;
-}
-
-/**
- * Accounts for a request that has just begun, and tells whether more than it has been received: then
- * another one follows on the same connection, in the piece of input that Node is parsing.
- *
- * Nothing tells that directly, but the request's length does. Where it can't be known (a chunked body)
- * the answer is no, which is right for every client that does not pipeline.
- *
- * @param {Connection} connection
- * @param {IncomingMessage} request
- */
-function accountFor(connection, request) {
-  const tls = connection.socket !== connection.accepted;
-  connection.bytesAccounted += lengthOf(request) + (tls ? TLS_RECORD_OVERHEAD : 0);
-  return connection.bytesReceived - connection.bytesAccounted > (tls ? TLS_RECORD_TOLERANCE : 0);
-}
-
-/**
- * How long a request was on the wire, if its headers were written in the usual way.
- *
- * @param {IncomingMessage} request
- */
-function lengthOf({ method = '', url = '', headers, rawHeaders }) {
-  if (headers['transfer-encoding'] !== undefined) return Number.NaN;
-  const requestLine = `${method} ${url} HTTP/1.1\r\n`.length;
-  // Each name and each value is followed by two bytes: a colon and a space, a carriage return and a newline.
-  const fields = rawHeaders.reduce((length, part) => length + part.length + 2, 0);
-  return requestLine + fields + '\r\n'.length + Number(headers['content-length'] ?? 0);
-}
-
-module.exports = {
-  accountFor,
-  close,
-  destroy,
-  end,
-  isFirstRequest,
-  isReceiving,
-  linger,
-  saidClose,
-  sayClose,
-  sayKeepAlive,
-};
+module.exports = { close, destroy, end, isReceiving, linger, saidClose, sayClose, sayKeepAlive };

@@ -1,0 +1,578 @@
+// What terminate() does to HTTP/1.1 connections, seen from the wire, with and without TLS.
+
+const assert = require('node:assert/strict');
+const { once } = require('node:events');
+const fs = require('node:fs');
+const net = require('node:net');
+const os = require('node:os');
+const path = require('node:path');
+const { describe, it } = require('node:test');
+const { createHttpTerminator } = require('..');
+const { addressOf, Client, connect, requestText } = require('./support/client');
+const { gate, gatedHandler, serve, turn } = require('./support/server');
+const { transports } = require('./support/transports');
+
+const MEBIBYTE = 2 ** 20;
+
+for (const transport of transports) {
+  describe(`terminate() over ${transport.name}`, () => {
+    describe('the listener', () => {
+      it('ends a server without connections', async (test) => {
+        const { server, terminator } = await serve(test, transport, () => {});
+        const report = await terminator.terminate();
+        assert.equal(server.listening, false);
+        assert.equal(report.graceful, true);
+        assert.deepEqual(report.connections, { idle: 0, drained: 0, forced: 0 });
+      });
+
+      it('ends a server that never listened', async () => {
+        const server = transport.createServer({}, () => {});
+        const report = await createHttpTerminator({ server }).terminate();
+        assert.equal(report.graceful, true);
+      });
+
+      it('ends a server on a Unix domain socket', { skip: process.platform === 'win32' }, async (test) => {
+        const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'terminator-'));
+        test.after(() => fs.rmSync(directory, { recursive: true }));
+        const { handler, arrived, open } = gatedHandler();
+        const listen = { path: path.join(directory, 'socket'), host: undefined };
+        const { server, terminator } = await serve(test, transport, handler, { listen });
+        const [idle, active] = [await connect(transport, server), await connect(transport, server)];
+        await idle.write(requestText('/'));
+        await idle.until(/answer to/);
+        await active.write(requestText('/slow'));
+        await arrived('/slow');
+        const terminated = terminator.terminate();
+        assert.equal(await idle.ended, 'FIN');
+        open('/slow');
+        assert.equal(await active.ended, 'FIN');
+        assert.equal(active.answers[0].body, 'answer to /slow');
+        assert.deepEqual((await terminated).connections, { idle: 1, drained: 1, forced: 0 });
+        assert.equal(fs.existsSync(listen.path), false);
+      });
+
+      it('refuses new connections from the first moment, while requests in flight go on', async (test) => {
+        const { handler, arrived, open } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler);
+        const address = addressOf(server);
+        const client = await connect(transport, server);
+        await client.write(requestText('/slow'));
+        await arrived('/slow');
+        const terminated = terminator.terminate();
+        const [refused] = await once(net.connect(address), 'error');
+        assert.equal(refused.code, 'ECONNREFUSED');
+        open('/slow');
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[0].body, 'answer to /slow');
+        await terminated;
+      });
+    });
+
+    describe('idle connections', () => {
+      it('closes them with FIN, used or not', async (test) => {
+        const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+        const [used, unused] = [await connect(transport, server), await connect(transport, server)];
+        await used.write(requestText());
+        await used.until(/answer to/);
+        const report = await terminator.terminate();
+        assert.equal(await used.ended, 'FIN');
+        assert.equal(await unused.ended, 'FIN');
+        assert.deepEqual(report.connections, { idle: 2, drained: 0, forced: 0 });
+      });
+
+      it('closes a connection on which not even a handshake has begun', async (test) => {
+        const { server, terminator } = await serve(test, transport, () => {});
+        const accepted = once(server, 'connection');
+        const client = new Client(net.connect({ ...addressOf(server), allowHalfOpen: true }));
+        await accepted;
+        await terminator.terminate();
+        assert.equal(await client.ended, 'FIN');
+      });
+
+      it('serves a request that is already in the kernel', async (test) => {
+        const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+        const client = await connect(transport, server);
+        await client.write(requestText());
+        await client.until(/answer to/);
+        while (terminator.stats().active > 0) await turn();
+        // The bytes leave at once; the server reads them only when its event loop next turns.
+        const written = client.write(requestText());
+        const report = await terminator.terminate();
+        await written;
+        assert.equal(await client.ended, 'FIN');
+        const [, late] = client.answers;
+        assert.equal(late.body, 'answer to /');
+        assert.equal(late.headers.connection, 'close');
+        assert.deepEqual(report.requests, { completed: 0, late: 1, cut: 0 });
+      });
+    });
+
+    describe('a request in flight', () => {
+      it('is answered whole, says close, and is the last thing waited for', async (test) => {
+        const { handler, arrived, open } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler);
+        const client = await connect(transport, server);
+        await client.write(requestText('/slow'));
+        await arrived('/slow');
+        let resolved = false;
+        const terminated = terminator.terminate().then((report) => {
+          resolved = true;
+          return report;
+        });
+        await turn();
+        assert.equal(resolved, false);
+        open('/slow');
+        await once(client.serverSocket, 'close');
+        await turn();
+        assert.equal(resolved, true, 'resolves in the turn in which the last connection closes');
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[0].headers.connection, 'close');
+        assert.equal(client.answers[0].body, 'answer to /slow');
+        assert.deepEqual((await terminated).requests, { completed: 1, late: 0, cut: 0 });
+      });
+
+      for (const [how, head, chunks, end] of [
+        ['a content-length', { 'Content-Length': 9 }, ['one', 'two', 'six'], 'onetwosix'],
+        ['chunks', {}, ['one', 'two', 'six'], 'onetwosix'],
+      ]) {
+        it(`ends whole when its answer has begun, by ${how}, and its connection closes after it`, async (test) => {
+          const [begun, go] = [gate(), gate()];
+          const { server, terminator } = await serve(test, transport, async (_request, response) => {
+            response.writeHead(200, head);
+            response.write(chunks[0]);
+            begun.open();
+            await go.passed;
+            response.write(chunks[1]);
+            response.end(chunks[2]);
+          });
+          const client = await connect(transport, server);
+          await client.write(requestText());
+          await begun.passed;
+          await client.until(/one/);
+          const terminated = terminator.terminate();
+          go.open();
+          assert.equal(await client.ended, 'FIN');
+          assert.equal(client.answers[0].headers.connection, 'keep-alive', 'its head had left');
+          assert.equal(client.answers[0].body, end);
+          assert.equal((await terminated).graceful, true);
+        });
+      }
+
+      it('ends whole when a slow reader has twelve megabytes to go', async (test) => {
+        const body = 'x'.repeat(12 * MEBIBYTE);
+        const begun = gate();
+        const { server, terminator } = await serve(test, transport, (_request, response) => {
+          response.end(body);
+          begun.open();
+        });
+        const client = await connect(transport, server, { reading: false });
+        await client.write(requestText());
+        await begun.passed;
+        const terminated = terminator.terminate();
+        await turn();
+        client.read();
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[0].body.length, body.length);
+        assert.equal(client.answers[0].whole, true);
+        assert.equal((await terminated).graceful, true);
+      });
+
+      it('is followed by the end even if its handler says keep-alive', async (test) => {
+        const [begun, go] = [gate(), gate()];
+        const { server, terminator } = await serve(test, transport, async (_request, response) => {
+          begun.open();
+          await go.passed;
+          response.writeHead(200, { Connection: 'keep-alive' });
+          response.end('stubborn');
+        });
+        const client = await connect(transport, server);
+        await client.write(requestText());
+        await begun.passed;
+        const terminated = terminator.terminate();
+        go.open();
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[0].body, 'stubborn');
+        assert.equal((await terminated).graceful, true);
+      });
+
+      it('says close when its handler answers in the tick in which the request comes', async (test) => {
+        const { handler, arrived, open } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, (request, response) =>
+          request.url === '/slow' ? handler(request, response) : response.end('at once'),
+        );
+        const [slow, quick] = [await connect(transport, server), await connect(transport, server)];
+        await slow.write(requestText('/slow'));
+        await arrived('/slow');
+        const text = requestText('/quick');
+        await quick.write(text.slice(0, 10));
+        await bytesRead(quick.serverSocket, 10);
+        const terminated = terminator.terminate();
+        await turn();
+        await quick.write(text.slice(10));
+        assert.equal(await quick.ended, 'FIN');
+        assert.equal(quick.answers[0].headers.connection, 'close');
+        open('/slow');
+        assert.deepEqual((await terminated).requests, { completed: 1, late: 1, cut: 0 });
+      });
+
+      it('says close when its own handler calls terminate()', async (test) => {
+        let terminated;
+        const { server, terminator } = await serve(test, transport, (_request, response) => {
+          terminated = terminator.terminate();
+          response.end('goodbye');
+        });
+        const client = await connect(transport, server);
+        await client.write(requestText());
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[0].headers.connection, 'close');
+        assert.equal(client.answers[0].body, 'goodbye');
+        assert.deepEqual((await terminated).requests, { completed: 1, late: 0, cut: 0 });
+      });
+
+      it('is not waited for when its client goes away', async (test) => {
+        const { handler, arrived } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler);
+        const client = await connect(transport, server);
+        await client.write(requestText('/never'));
+        await arrived('/never');
+        const terminated = terminator.terminate();
+        await turn();
+        client.socket.destroy();
+        const report = await terminated;
+        assert.equal(report.graceful, true);
+        assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 0 });
+      });
+    });
+
+    describe('half a request', () => {
+      for (const used of [false, true]) {
+        it(`is served when the rest of its head comes, on a ${used ? 'reused' : 'new'} connection`, async (test) => {
+          const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+          const client = await connect(transport, server);
+          const text = requestText();
+          if (used) {
+            await client.write(text);
+            await client.until(/answer to/);
+          }
+          await client.write(text.slice(0, 12));
+          await bytesRead(client.serverSocket, used ? text.length + 12 : 12);
+          const terminated = terminator.terminate();
+          await turn();
+          await turn();
+          await client.write(text.slice(12));
+          assert.equal(await client.ended, 'FIN');
+          const answer = client.answers.at(-1);
+          assert.equal(answer.headers.connection, 'close');
+          assert.equal(answer.body, 'answer to /');
+          assert.deepEqual((await terminated).requests, { completed: 0, late: 1, cut: 0 });
+        });
+      }
+
+      for (const [how, headers, parts] of [
+        ['a content-length', { 'Content-Length': 8 }, ['half', 'half']],
+        ['chunks', { 'Transfer-Encoding': 'chunked' }, ['4\r\nhalf\r\n', '4\r\nhalf\r\n0\r\n\r\n']],
+      ]) {
+        it(`is served when the rest of its body comes, by ${how}`, async (test) => {
+          const begun = gate();
+          const { server, terminator } = await serve(test, transport, async (request, response) => {
+            begun.open();
+            let body = '';
+            for await (const chunk of request) body += chunk;
+            response.end(`received ${body}`);
+          });
+          const client = await connect(transport, server);
+          await client.write(requestText('/', { method: 'POST', headers }) + parts[0]);
+          await begun.passed;
+          const terminated = terminator.terminate();
+          await turn();
+          await turn();
+          await client.write(parts[1]);
+          assert.equal(await client.ended, 'FIN');
+          assert.equal(client.answers[0].headers.connection, 'close');
+          assert.equal(client.answers[0].body, 'received halfhalf');
+          assert.deepEqual((await terminated).requests, { completed: 1, late: 0, cut: 0 });
+        });
+      }
+
+      for (const checked of [false, true]) {
+        const whose = checked ? "the user's checkContinue listener" : "Node's default";
+        it(`is served when its client waits to continue, through ${whose}`, async (test) => {
+          const receive = async (request, response) => {
+            let body = '';
+            for await (const chunk of request) body += chunk;
+            response.end(`received ${body}`);
+          };
+          const { server, terminator } = await serve(test, transport, receive);
+          if (checked) {
+            server.on('checkContinue', (request, response) => {
+              response.writeContinue();
+              receive(request, response);
+            });
+          }
+          const client = await connect(transport, server);
+          const headers = { 'Content-Length': 4, Expect: '100-continue' };
+          await client.write(requestText('/', { method: 'POST', headers }));
+          await client.until(/100 Continue\r\n\r\n/);
+          const terminated = terminator.terminate();
+          await turn();
+          await client.write('body');
+          assert.equal(await client.ended, 'FIN');
+          const [, answer] = client.answers;
+          assert.equal(answer.headers.connection, 'close');
+          assert.equal(answer.body, 'received body');
+          assert.equal((await terminated).graceful, true);
+        });
+
+        it(`may ask to continue only after terminate(), through ${whose}`, async (test) => {
+          const receive = async (request, response) => {
+            let body = '';
+            for await (const chunk of request) body += chunk;
+            response.end(`received ${body}`);
+          };
+          const { server, terminator } = await serve(test, transport, receive);
+          if (checked) {
+            server.on('checkContinue', (request, response) => {
+              response.writeContinue();
+              receive(request, response);
+            });
+          }
+          const client = await connect(transport, server);
+          const text = requestText('/', { method: 'POST', headers: { 'Content-Length': 4, Expect: '100-continue' } });
+          await client.write(text.slice(0, 20));
+          await bytesRead(client.serverSocket, 20);
+          const terminated = terminator.terminate();
+          await turn();
+          await client.write(text.slice(20));
+          await client.until(/100 Continue\r\n\r\n/);
+          await client.write('body');
+          assert.equal(await client.ended, 'FIN');
+          assert.equal(client.answers[1].headers.connection, 'close');
+          assert.equal(client.answers[1].body, 'received body');
+          assert.deepEqual((await terminated).requests, { completed: 0, late: 1, cut: 0 });
+        });
+      }
+    });
+
+    describe('pipelined requests', () => {
+      it('are answered in order, and only the last answer says close', async (test) => {
+        const { handler, arrived, open } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler);
+        const client = await connect(transport, server);
+        const paths = ['/1', '/2', '/3'];
+        await client.write(paths.map((each) => requestText(each)).join(''));
+        await Promise.all(paths.map(arrived));
+        const terminated = terminator.terminate();
+        for (const each of ['/3', '/1', '/2']) open(each);
+        assert.equal(await client.ended, 'FIN');
+        assertPipelined(client.answers, paths);
+        assert.deepEqual((await terminated).requests, { completed: 3, late: 0, cut: 0 });
+      });
+
+      it('may still come while the first is in flight', async (test) => {
+        const { handler, arrived, open } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler);
+        const client = await connect(transport, server);
+        await client.write(requestText('/1'));
+        await arrived('/1');
+        const terminated = terminator.terminate();
+        await turn();
+        await client.write(requestText('/2'));
+        await arrived('/2');
+        open('/2');
+        open('/1');
+        assert.equal(await client.ended, 'FIN');
+        assertPipelined(client.answers, ['/1', '/2']);
+        assert.deepEqual((await terminated).requests, { completed: 1, late: 1, cut: 0 });
+      });
+
+      it('keep what the handler had said about the connection on all but the last', async (test) => {
+        const { handler, arrived, open } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler);
+        const client = await connect(transport, server);
+        await client.write(requestText('/1'));
+        const { response } = await arrived('/1');
+        response.setHeader('Connection', 'Keep-Alive');
+        const terminated = terminator.terminate();
+        assert.equal(response.getHeader('Connection'), 'close');
+        await client.write(requestText('/2'));
+        await arrived('/2');
+        assert.equal(response.getHeader('Connection'), 'Keep-Alive');
+        open('/1');
+        open('/2');
+        assert.equal(await client.ended, 'FIN');
+        assert.deepEqual(
+          client.answers.map(({ headers }) => headers.connection),
+          ['Keep-Alive', 'close'],
+        );
+        await terminated;
+      });
+
+      it('are answered by handlers that answer at once, when they wait in the kernel', async (test) => {
+        const { server, terminator } = await serve(test, transport, (request, response) => {
+          response.end(`answer to ${request.url}`);
+        });
+        const client = await connect(transport, server);
+        await client.write(requestText());
+        await client.until(/answer to/);
+        while (terminator.stats().active > 0) await turn();
+        const paths = ['/1', '/2', '/3'];
+        const written = client.write(paths.map((each) => requestText(each)).join(''));
+        const report = await terminator.terminate();
+        await written;
+        assert.equal(await client.ended, 'FIN');
+        assertPipelined(client.answers.slice(1), paths);
+        assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
+      });
+
+      it('are answered when half of the last one is there', async (test) => {
+        const { handler, arrived, open } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler);
+        const client = await connect(transport, server);
+        const [first, second] = [requestText('/1'), requestText('/2')];
+        await client.write(first + second.slice(0, 10));
+        await arrived('/1');
+        const terminated = terminator.terminate();
+        open('/1');
+        await client.until(/answer to \/1/);
+        await turn();
+        await client.write(second.slice(10));
+        open('/2');
+        assert.equal(await client.ended, 'FIN');
+        assertPipelined(client.answers, ['/1', '/2']);
+        assert.deepEqual((await terminated).requests, { completed: 1, late: 1, cut: 0 });
+      });
+    });
+
+    describe('an answer sent while its request is still arriving', () => {
+      for (const [when, before] of [
+        ['before terminate()', true],
+        ['after terminate()', false],
+      ]) {
+        it(`reaches a client that reads only after it has written everything, sent ${when}`, async (test) => {
+          const [arrived, go] = [gate(), gate()];
+          const { server, terminator } = await serve(test, transport, async (_request, response) => {
+            arrived.open();
+            await go.passed;
+            response.writeHead(413);
+            response.end('too much', answered.open);
+          });
+          const answered = gate();
+          const client = await connect(transport, server, { reading: false });
+          const part = 'x'.repeat(MEBIBYTE);
+          const headers = { 'Content-Length': 8 * MEBIBYTE };
+          await client.write(requestText('/', { method: 'POST', headers }) + part);
+          await arrived.passed;
+          if (before) {
+            go.open();
+            await answered.passed;
+          }
+          const terminated = terminator.terminate();
+          if (!before) {
+            go.open();
+            await answered.passed;
+          }
+          for (let parts = 1; parts < 8; parts += 1) {
+            await turn();
+            await client.write(part);
+          }
+          client.read();
+          assert.equal(await client.ended, 'FIN');
+          assert.equal(client.answers[0].status, 413);
+          assert.equal(client.answers[0].body, 'too much');
+          assert.equal((await terminated).graceful, true);
+        });
+      }
+
+      it('is not waited for beyond the deadline', async (test) => {
+        const { server, terminator } = await serve(test, transport, (_request, response) => response.end('early'), {
+          httpResponseTimeout: 50,
+        });
+        const client = await connect(transport, server);
+        await client.write(requestText('/', { method: 'POST', headers: { 'Content-Length': 10 } }));
+        await client.until(/early/);
+        const report = await terminator.terminate();
+        assert.equal(report.graceful, true, 'its answer was sent whole');
+        assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+      });
+    });
+
+    describe('the deadline', () => {
+      it('cuts what is left, and not before', async (test) => {
+        const { handler, arrived } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: 50 });
+        const client = await connect(transport, server);
+        await client.write(requestText('/never'));
+        await arrived('/never');
+        const report = await terminator.terminate();
+        assert.equal(client.serverSocket.destroyed, true);
+        await client.ended;
+        assert.equal(client.received, '');
+        assert.equal(report.graceful, false);
+        assert.ok(report.durationMs >= 50, `${report.durationMs} ms`);
+        assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 1 });
+      });
+
+      it('cuts an endless stream', async (test) => {
+        const { server, terminator } = await serve(
+          test,
+          transport,
+          (_request, response) => {
+            const stream = () => response.write('data: again\n\n', () => setImmediate(stream));
+            response.on('error', () => {});
+            stream();
+          },
+          { httpResponseTimeout: 50 },
+        );
+        const client = await connect(transport, server);
+        await client.write(requestText('/events'));
+        await client.until(/again/);
+        const report = await terminator.terminate();
+        await client.ended;
+        assert.equal(report.requests.cut, 1);
+        assert.equal(report.cut[0].headersSent, true);
+      });
+
+      it('of 0 cuts everything at once', async (test) => {
+        const { handler, arrived } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: 0 });
+        const [active, idle] = [await connect(transport, server), await connect(transport, server)];
+        await active.write(requestText('/never'));
+        await arrived('/never');
+        const terminated = terminator.terminate();
+        assert.equal(active.serverSocket.destroyed, true);
+        assert.equal(idle.serverSocket.destroyed, true);
+        assert.equal((await terminated).requests.cut, 1);
+      });
+
+      it('of Infinity never comes', async (test) => {
+        const { handler, arrived, open } = gatedHandler();
+        const timeout = Number.POSITIVE_INFINITY;
+        const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: timeout });
+        const client = await connect(transport, server);
+        await client.write(requestText('/slow'));
+        await arrived('/slow');
+        const terminated = terminator.terminate();
+        await turn();
+        open('/slow');
+        assert.equal(await client.ended, 'FIN');
+        assert.equal((await terminated).graceful, true);
+      });
+    });
+  });
+}
+
+/** Until the server has read this many bytes on a connection: no event tells, so every turn looks. */
+async function bytesRead(socket, count) {
+  while (socket.bytesRead < count) await turn();
+}
+
+function assertPipelined(answers, paths) {
+  assert.deepEqual(
+    answers.map(({ body }) => body),
+    paths.map((each) => `answer to ${each}`),
+  );
+  assert.deepEqual(
+    answers.map(({ headers }) => headers.connection === 'close'),
+    paths.map((_, index) => index === paths.length - 1),
+  );
+}

@@ -517,7 +517,7 @@ for (const transport of transports) {
           test,
           transport,
           (_request, response) => {
-            const stream = () => response.write('data: again\n\n', () => setImmediate(stream));
+            const stream = () => response.write('data: again\n\n', (error) => error ?? setImmediate(stream));
             response.on('error', () => {});
             stream();
           },

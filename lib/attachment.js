@@ -142,6 +142,8 @@ class Attachment {
     if (!this.#terminating) return;
     const more = intakeOf(connection).accountFor(response.req);
     this.#perform(native.requestStarted(this.#key, connection.id, more));
+    // That there is more is concluded from numbers. When Node has worked through its input, it shows.
+    if (more) setImmediate(() => this.#lookForMore(connection, response));
   }
 
   /**
@@ -249,7 +251,10 @@ class Attachment {
     this.#perform(native.hijacked(this.#key, connection.id));
   };
 
-  /** Connections that were opened before anybody listened. */
+  /**
+   * Connections that were opened before anybody listened. Among these, an upgraded one looks like one
+   * on which half a request has come, and has the same grace.
+   */
   #adoptOpenConnections() {
     for (const socket of acceptedSockets(this.#server)) this.#opened(socket);
     for (const socket of httpSockets(this.#server)) {
@@ -347,6 +352,17 @@ class Attachment {
     if (http1.isReceiving(connection, idleSockets(this.#server))) return Arriving.NextRequest;
     connection.intake = Intake.fromNow(connection);
     return Arriving.Nothing;
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {ServerResponse} response
+   */
+  #lookForMore(connection, response) {
+    if (!this.#terminating || connection.newest?.response !== response) return;
+    if (http1.isReceiving(connection, idleSockets(this.#server))) return;
+    connection.intake = Intake.fromNow(connection);
+    this.#perform(native.nothingMore(this.#key, connection.id));
   }
 
   #closeServer() {

@@ -53,6 +53,7 @@ export function due(key: number): Actions;
 export function closed(key: number, id: number): Actions;
 export function requestStarted(key: number, id: number, more: boolean): Actions;
 export function requestFinished(key: number, id: number, arriving: number, saidClose: boolean): Actions;
+export function nothingMore(key: number, id: number): Actions;
 export function hijacked(key: number, id: number): Actions;
 export function receiving(key: number, id: number): Actions;
 export function answeredEarly(key: number, id: number): Actions;

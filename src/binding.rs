@@ -214,6 +214,12 @@ pub fn request_finished(key: u32, id: u32, arriving: Arriving, said_close: bool)
     event(key, |driver| driver.request_finished(id as ConnectionId, arriving, said_close))
 }
 
+/// Against what `request_started` said, no further request follows.
+#[napi(catch_unwind)]
+pub fn nothing_more(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.nothing_more(id as ConnectionId))
+}
+
 /// A connection was upgraded or became a CONNECT tunnel.
 #[napi(catch_unwind)]
 pub fn hijacked(key: u32, id: u32) -> Result<Actions> {

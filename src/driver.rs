@@ -74,6 +74,11 @@ impl Driver {
         self.drain.handle_request_finished(id, Finished { arriving, said_close }, now());
     }
 
+    /// No further request follows after all.
+    pub fn nothing_more(&mut self, id: ConnectionId) {
+        self.drain.handle_nothing_more(id);
+    }
+
     /// The connection was upgraded or became a tunnel.
     pub fn hijacked(&mut self, id: ConnectionId) {
         self.drain.handle_hijacked(id);

@@ -38,7 +38,8 @@
 //! 3. [`Action::Resolve`] comes exactly once for each termination, and only when no connection is
 //!    left, no task is waited for, and the server has closed or its deadline has passed.
 //! 4. Nothing is closed while it is receiving or has a request in flight, except at the deadline.
-//! 5. A deadline is never put off by a later call: the earlier one wins.
+//! 5. A deadline is never put off by a later call: the earlier one wins. It cuts after one more turn of
+//!    the loop, or at once if there is no time at all.
 
 #![forbid(unsafe_code)]
 
@@ -126,6 +127,16 @@ pub enum Action {
     Resolve,
 }
 
+/// The deadline may ring while the event loop is blocked. What came in or was done by then is in time, so
+/// the loop gets one more turn to find out before anything is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LastTurn {
+    NotDue,
+    /// The deadline has passed during a turn, which does not count: it had begun before.
+    Due,
+    Running,
+}
+
 /// What is known of a request when its answer has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finished {
@@ -145,8 +156,9 @@ pub struct Drain {
     tasks: u32,
     /// Whether the server has yet to say that it has closed.
     closing_server: bool,
-    /// Whether the deadline has passed: whatever still comes is cut at once.
+    /// Whether the deadline has passed and everything was cut: what still comes is cut at once.
     expired: bool,
+    last_turn: LastTurn,
     /// When the running termination began, and by when it must end; `None` is never.
     began: Option<Instant>,
     deadline: Option<Instant>,
@@ -175,6 +187,7 @@ impl Drain {
             tasks: 0,
             closing_server: false,
             expired: false,
+            last_turn: LastTurn::NotDue,
             began: None,
             deadline: None,
             to_close: VecDeque::new(),
@@ -314,6 +327,17 @@ impl Drain {
         self.assert_invariants();
     }
 
+    /// Against what [`Drain::handle_request_started`] said, no further request follows.
+    pub fn handle_nothing_more(&mut self, id: ConnectionId) {
+        let terminating = self.is_terminating();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if terminating && connection.requests > 0 && !connection.is_leaving() {
+            connection.receiving = false;
+            self.actions.push_back(Action::SayClose(id));
+        }
+        self.assert_invariants();
+    }
+
     /// A request on this connection was answered before the termination began, and the rest of its
     /// body is still coming in.
     pub fn handle_answered_early(&mut self, id: ConnectionId, now: Instant) {
@@ -375,11 +399,13 @@ impl Drain {
         // A timeout past the end of the clock is as good as none.
         let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
         if self.is_terminating() {
-            self.deadline = [self.deadline, deadline].into_iter().flatten().min();
+            if self.last_turn == LastTurn::NotDue {
+                self.deadline = [self.deadline, deadline].into_iter().flatten().min();
+            }
         } else {
             self.begin(deadline, now);
         }
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
+        if timeout == Some(Duration::ZERO) {
             self.cut();
         }
         self.resolve_if_done(now);
@@ -403,7 +429,17 @@ impl Drain {
             self.phase = Phase::Draining;
             self.queue_idle();
         }
-        self.close_some(now);
+        match self.last_turn {
+            LastTurn::NotDue => self.close_some(now),
+            LastTurn::Due => {
+                self.last_turn = LastTurn::Running;
+                self.await_turn();
+            }
+            LastTurn::Running => {
+                self.cut();
+                self.resolve_if_done(now);
+            }
+        }
         self.assert_invariants();
     }
 
@@ -413,8 +449,9 @@ impl Drain {
             return;
         }
         if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.cut();
-            self.resolve_if_done(now);
+            self.deadline = None;
+            self.last_turn = if self.awaiting_turn { LastTurn::Due } else { LastTurn::Running };
+            self.await_turn();
         }
         while let Some(&Reverse((until, id))) = self.lingering.peek() {
             if until > now {
@@ -458,7 +495,7 @@ impl Drain {
         self.phase = Phase::Reading;
         self.began = Some(now);
         self.deadline = deadline;
-        self.expired = false;
+        self.last_turn = LastTurn::NotDue;
         self.report = Report::default();
         self.closing_server = true;
         self.actions.push_back(Action::CloseServer);

@@ -74,6 +74,12 @@ impl Scene {
         self.actions()
     }
 
+    /// The deadline, and the turn of the loop that it grants.
+    fn expire(&mut self, time: Duration) -> Vec<Action> {
+        assert!(self.pass(time).contains(&Action::AwaitTurn));
+        self.turn()
+    }
+
     fn actions(&mut self) -> Vec<Action> {
         std::iter::from_fn(|| self.drain.poll_action()).collect()
     }
@@ -176,7 +182,7 @@ fn half_a_request_is_cut_at_the_deadline() {
     scene.terminate();
     scene.turn();
     scene.server_closed();
-    assert_eq!(scene.pass(SECOND), [Action::Cut(id), Action::Destroy(id)]);
+    assert_eq!(scene.expire(SECOND), [Action::Cut(id), Action::Destroy(id)]);
     assert_eq!(scene.close(id), [Action::Resolve]);
     assert_eq!(scene.drain.report().requests.cut, 1);
     assert_eq!(scene.drain.report().connections.forced, 1);
@@ -209,6 +215,19 @@ fn only_the_last_pipelined_request_says_close() {
     }
     assert_eq!(scene.finish(id, ANSWERED), []);
     assert_eq!(scene.drain.report().requests, report::Requests { completed: 2, late: 2, cut: 0 });
+}
+
+#[test]
+fn a_request_that_was_not_followed_after_all_says_close() {
+    let mut scene = Scene::new();
+    let id = scene.idle(Transport::Tls);
+    scene.terminate();
+    assert_eq!(scene.start(id, true), [Action::SayKeepAlive(id)]);
+    scene.drain.handle_nothing_more(id);
+    assert_eq!(scene.actions(), [Action::SayClose(id)]);
+    scene.finish(id, ANSWERED);
+    scene.drain.handle_nothing_more(id);
+    assert_eq!(scene.actions(), [], "its answer has left");
 }
 
 #[test]
@@ -252,7 +271,7 @@ fn a_body_that_still_comes_after_an_answer_given_before_is_read_to_its_end() {
     assert_eq!(scene.actions(), [Action::Linger(id)]);
     assert_eq!(scene.turn(), []);
     scene.server_closed();
-    assert_eq!(scene.pass(SECOND), [Action::Destroy(id)]);
+    assert_eq!(scene.expire(SECOND), [Action::Destroy(id)]);
     scene.close(id);
     assert!(scene.drain.report().graceful());
 }
@@ -279,7 +298,7 @@ fn at_the_deadline_everything_is_destroyed_and_listed() {
     assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SECOND));
     assert_eq!(scene.pass(SECOND / 2), [], "not before the deadline");
     assert_eq!(
-        scene.pass(SECOND / 2),
+        scene.expire(SECOND / 2),
         [Action::Cut(pipelined), Action::Destroy(pipelined), Action::Cut(tunnel), Action::Destroy(tunnel)]
     );
     assert_eq!(scene.close(pipelined), []);
@@ -290,11 +309,35 @@ fn at_the_deadline_everything_is_destroyed_and_listed() {
 }
 
 #[test]
+fn what_was_done_while_the_loop_was_blocked_is_in_time() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    scene.turn();
+    assert_eq!(scene.pass(SECOND * 3), [Action::AwaitTurn]);
+    assert_eq!(scene.finish(id, ANSWERED), []);
+    scene.server_closed();
+    assert_eq!(scene.close(id), [Action::Resolve]);
+    assert!(scene.drain.report().graceful());
+}
+
+#[test]
+fn a_turn_that_had_begun_before_the_deadline_is_not_the_last_one() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    assert_eq!(scene.pass(SECOND), [], "a turn is awaited already");
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::Cut(id), Action::Destroy(id)]);
+}
+
+#[test]
 fn what_comes_after_the_deadline_is_cut_at_once() {
     let mut scene = Scene::new();
     let hanging = scene.active(Transport::Plain, 1);
     scene.terminate();
-    scene.pass(SECOND);
+    scene.turn();
+    scene.expire(SECOND);
     let late = scene.open(Transport::Plain);
     assert_eq!(scene.actions(), [Action::Destroy(late)]);
     scene.drain.handle_task_started();

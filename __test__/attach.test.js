@@ -1,0 +1,274 @@
+// Attaching a terminator changes nothing about a server until it is terminated.
+
+const assert = require('node:assert/strict');
+const diagnosticsChannel = require('node:diagnostics_channel');
+const { once } = require('node:events');
+const net = require('node:net');
+const { describe, it } = require('node:test');
+const { createHttpTerminator } = require('..');
+const { addressOf, Client, connect, requestText } = require('./support/client');
+const { gatedHandler, serve, turn } = require('./support/server');
+const { transports } = require('./support/transports');
+
+const UPGRADE = { headers: { Connection: 'Upgrade', Upgrade: 'echo' } };
+const SWITCHING = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n';
+
+for (const transport of transports) {
+  describe(`a terminator attached over ${transport.name}`, () => {
+    it('writes no property on the server, its sockets, requests or responses', async (test) => {
+      const keys = [];
+      const observe = (server) => async (request, response) => {
+        response.end();
+        const seen = [server, request.socket, request, response];
+        keys.push(seen.map((object) => Reflect.ownKeys(object).map(String).sort()));
+      };
+      for (const attached of [false, true]) {
+        const server = transport.createServer({});
+        server.on('request', observe(server));
+        if (attached) createHttpTerminator({ server });
+        test.after(() => server.close());
+        await once(server.listen(0, '127.0.0.1'), 'listening');
+        const client = await connect(transport, server);
+        await client.write(requestText());
+        await client.until(/\r\n\r\n/);
+        client.socket.destroy();
+      }
+      assert.deepEqual(keys[1], keys[0]);
+    });
+
+    it('listens to nothing that changes how Node treats a request', async (test) => {
+      const server = transport.createServer({}, (_request, response) => response.end());
+      const terminator = createHttpTerminator({ server });
+      test.after(() => terminator.terminate());
+      for (const event of ['upgrade', 'connect', 'checkContinue', 'checkExpectation', 'clientError', 'dropRequest']) {
+        assert.equal(server.listenerCount(event), 0, event);
+      }
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const { serverSocket } = await connect(transport, server);
+      // A listener for `data` would take the socket off Node's fast path.
+      const bare = await connectBare(test, transport);
+      for (const event of new Set([...bare.eventNames(), ...serverSocket.eventNames()])) {
+        const expected = bare.listenerCount(event) + (event === 'close' && transport.name === 'http' ? 1 : 0);
+        assert.equal(serverSocket.listenerCount(event), expected, String(event));
+      }
+    });
+
+    it('leaves keep-alive alone', async (test) => {
+      const { server } = await serve(test, transport, gatedHandler().handler);
+      const client = await connect(transport, server);
+      for (let requests = 1; requests <= 3; requests += 1) {
+        await client.write(requestText());
+        await client.until(new RegExp(`(answer to /[^]*){${requests}}`));
+        assert.equal(client.answers.at(-1).headers.connection, 'keep-alive');
+        assert.match(client.answers.at(-1).headers['keep-alive'], /timeout=60/);
+      }
+    });
+
+    it('does not turn an Upgrade request into an upgrade', async (test) => {
+      const { server } = await serve(test, transport, gatedHandler().handler);
+      const client = await connect(transport, server);
+      await client.write(requestText('/', UPGRADE));
+      await client.until(/answer to \//);
+      assert.equal(client.answers[0].status, 200);
+    });
+
+    it('does not keep Node from closing on CONNECT', async (test) => {
+      const { server } = await serve(test, transport, gatedHandler().handler);
+      const client = await connect(transport, server);
+      await client.write(requestText('localhost:80', { method: 'CONNECT' }));
+      assert.notEqual(await client.ended, undefined);
+      assert.equal(client.received, '');
+    });
+
+    for (const attachFirst of [true, false]) {
+      const order = attachFirst ? 'after' : 'before';
+      it(`follows an upgrade listener that was added ${order} it, until that is removed`, async (test) => {
+        const server = transport.createServer({}, (_request, response) => response.end('no upgrade'));
+        const upgrade = (_request, socket) => socket.write(SWITCHING);
+        let terminator;
+        const attach = () => {
+          terminator = createHttpTerminator({ server, httpResponseTimeout: 0 });
+        };
+        for (const act of attachFirst ? [attach, follow] : [follow, attach]) act();
+        function follow() {
+          server.on('upgrade', upgrade);
+        }
+        test.after(() => terminator.terminate());
+        await once(server.listen(0, '127.0.0.1'), 'listening');
+        const client = await connect(transport, server);
+        await client.write(requestText('/', UPGRADE));
+        await client.until(/101 Switching/);
+        assert.deepEqual(pick(terminator.stats()), { connections: 1, upgraded: 1, requests: 0 });
+
+        server.removeListener('upgrade', upgrade);
+        assert.equal(server.listenerCount('upgrade'), 0);
+        const other = await connect(transport, server);
+        await other.write(requestText('/', UPGRADE));
+        await other.until(/no upgrade/);
+
+        server.once('upgrade', upgrade);
+        assert.equal(server.listenerCount('upgrade'), 2);
+        server.removeAllListeners('upgrade');
+        assert.equal(server.listenerCount('upgrade'), 0);
+      });
+    }
+
+    it('takes everything off again', async () => {
+      const server = transport.createServer({}, (_request, response) => response.end());
+      server.on('upgrade', () => {});
+      const channels = ['http.server.request.start', 'http.server.response.finish'];
+      const count = () => server.eventNames().map((event) => [String(event), server.listenerCount(event)]);
+      const before = count();
+      const first = createHttpTerminator({ server });
+      const second = createHttpTerminator({ server });
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const { serverSocket } = await connect(transport, server);
+      const socketBefore = serverSocket.listenerCount('close');
+      assert.ok(channels.every((name) => diagnosticsChannel.hasSubscribers(name)));
+      first.detach();
+      first.detach();
+      assert.notDeepEqual(count(), before, 'the second one is still attached');
+      second.detach();
+      assert.deepEqual(count(), before);
+      assert.ok(channels.every((name) => !diagnosticsChannel.hasSubscribers(name)));
+      if (transport.name === 'http') assert.equal(serverSocket.listenerCount('close'), socketBefore - 1);
+      assert.equal(server.listening, true);
+      server.close();
+      server.closeAllConnections();
+    });
+
+    it('attaches again when it is used after detaching', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      terminator.detach();
+      const client = await connect(transport, server);
+      await client.write(requestText('/slow'));
+      await arrived('/slow');
+      const terminated = terminator.terminate();
+      open('/slow');
+      assert.equal(await client.ended, 'FIN');
+      assert.equal(client.answers[0].headers.connection, 'close');
+      assert.equal((await terminated).requests.completed, 1);
+    });
+
+    it('sees a termination through before it detaches', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const client = await connect(transport, server);
+      await client.write(requestText('/slow'));
+      await arrived('/slow');
+      const terminated = terminator.terminate();
+      terminator.detach();
+      open('/slow');
+      assert.equal((await terminated).requests.completed, 1);
+      assert.equal(server.listenerCount('newListener'), 0);
+    });
+  });
+
+  describe(`connections opened before a terminator was created, over ${transport.name}`, () => {
+    it('are handled as well as the others', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const server = transport.createServer({ keepAliveTimeout: 60_000 }, handler);
+      server.on('upgrade', (_request, socket) => {
+        socket.write(SWITCHING);
+        socket.resume().on('end', () => socket.end());
+      });
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const [idle, unused, active, begun, half, upgraded] = await Promise.all(
+        Array.from({ length: 6 }, () => connectInTurn(transport, server)),
+      );
+      const silent = new Client(net.connect({ ...addressOf(server), allowHalfOpen: true }));
+      await once(server, 'connection');
+      await idle.write(requestText());
+      await idle.until(/answer to/);
+      await active.write(requestText('/active'));
+      const begunRequest = requestText('/begun', { method: 'POST', headers: { 'Content-Length': 4 } });
+      await begun.write(`${begunRequest}ha`);
+      await Promise.all(['/active', '/begun'].map(arrived));
+      await half.write(requestText('/half').slice(0, 10));
+      await upgraded.write(requestText('/', UPGRADE));
+      await upgraded.until(/101/);
+      while (half.serverSocket.bytesRead < 10) await turn();
+
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      test.after(() => server.closeAllConnections());
+      const stats = terminator.stats();
+      assert.deepEqual([stats.connections, stats.active, stats.requests], [7, 2, 2]);
+      const terminated = terminator.terminate();
+      for (const closed of [idle, unused, silent]) assert.equal(await closed.ended, 'FIN');
+      for (const name of ['/active', '/begun', '/half']) open(name);
+      await begun.write('lf');
+      await half.write(requestText('/half').slice(10));
+      for (const [client, name] of [
+        [active, '/active'],
+        [begun, '/begun'],
+        [half, '/half'],
+      ]) {
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[0].body, `answer to ${name}`);
+        assert.equal(client.answers[0].headers.connection, 'close');
+      }
+      upgraded.socket.destroy();
+      const report = await terminated;
+      assert.equal(report.graceful, true);
+      assert.deepEqual(report.requests, { completed: 2, late: 1, cut: 0 });
+    });
+  });
+
+  describe(`two terminators on one server, over ${transport.name}`, () => {
+    it('agree', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const other = createHttpTerminator({ server, httpResponseTimeout: Number.POSITIVE_INFINITY });
+      const client = await connect(transport, server);
+      await client.write(requestText('/slow'));
+      await arrived('/slow');
+      assert.deepEqual(other.stats(), terminator.stats());
+      const first = terminator.terminate();
+      assert.equal(other.state, 'draining');
+      assert.equal(other.signal.aborted, true);
+      const second = other.terminate();
+      open('/slow');
+      assert.deepEqual(await second, await first);
+      assert.equal(await client.ended, 'FIN');
+      assert.equal(client.answers[0].headers.connection, 'close');
+      assert.deepEqual([terminator.state, other.state], ['terminated', 'terminated']);
+    });
+
+    it('keep the earlier deadline', async (test) => {
+      const { handler, arrived } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler, {
+        httpResponseTimeout: Number.POSITIVE_INFINITY,
+      });
+      const client = await connect(transport, server);
+      await client.write(requestText('/never'));
+      await arrived('/never');
+      const terminated = terminator.terminate();
+      await createHttpTerminator({ server, httpResponseTimeout: 0 }).terminate();
+      assert.equal((await terminated).requests.cut, 1);
+    });
+  });
+}
+
+async function connectBare(test, transport) {
+  const server = transport.createServer({}, () => {});
+  test.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return (await connect(transport, server)).serverSocket;
+}
+
+let turns = Promise.resolve();
+
+/** One after the other, so that each client knows its own server socket. */
+function connectInTurn(transport, server) {
+  const connected = turns.then(() => connect(transport, server));
+  turns = connected;
+  return connected;
+}
+
+function pick({ connections, upgraded, requests }) {
+  return { connections, upgraded, requests };
+}

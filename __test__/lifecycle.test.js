@@ -1,0 +1,288 @@
+// The terminator as an object: its states, its report, and what it does besides ending connections.
+
+const assert = require('node:assert/strict');
+const { once } = require('node:events');
+const net = require('node:net');
+const { describe, it } = require('node:test');
+const { createHttpTerminator } = require('..');
+const { addressOf, Client, connect, requestText } = require('./support/client');
+const { gate, gatedHandler, serve, turn } = require('./support/server');
+const { transports } = require('./support/transports');
+
+for (const transport of transports) {
+  describe(`the life of a terminator over ${transport.name}`, () => {
+    it('goes through its states, and the same server can be terminated again', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const signals = new Set();
+      for (const path of ['/first', '/second']) {
+        const { signal } = terminator;
+        signals.add(signal);
+        assert.equal(terminator.state, 'serving');
+        assert.equal(signal.aborted, false);
+        const client = await connect(transport, server);
+        await client.write(requestText('/'));
+        await client.until(/answer to \//);
+        assert.equal(client.answers[0].headers.connection, 'keep-alive');
+        await client.write(requestText(path));
+        await arrived(path);
+        const terminated = terminator.terminate();
+        assert.equal(terminator.state, 'draining');
+        assert.equal(signal.aborted, true);
+        assert.equal(terminator.signal, signal);
+        open(path);
+        const report = await terminated;
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[1].headers.connection, 'close');
+        assert.deepEqual(report.requests, { completed: 1, late: 0, cut: 0 });
+        assert.equal(terminator.state, 'terminated');
+        await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
+      }
+      assert.equal(signals.size, 2);
+      await terminator.terminate();
+    });
+
+    it('shares one promise among calls, until the server listens again', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const { terminate } = terminator;
+      const first = terminate();
+      assert.equal(terminate(), first);
+      await first;
+      assert.equal(terminate(), first);
+      await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
+      const second = terminate();
+      assert.notEqual(second, first);
+      await second;
+    });
+
+    it('may begin before the server listens', async (test) => {
+      const server = transport.createServer({}, gatedHandler().handler);
+      const terminator = createHttpTerminator({ server });
+      await terminator.terminate();
+      assert.equal(terminator.state, 'terminated');
+      await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
+      test.after(() => terminator.terminate());
+      assert.equal(terminator.state, 'serving');
+      const client = await connect(transport, server);
+      await client.write(requestText());
+      await client.until(/answer to/);
+    });
+
+    it('ends what is left of a server that somebody else has closed', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const client = await connect(transport, server);
+      await client.write(requestText('/slow'));
+      await arrived('/slow');
+      const closed = once(server, 'close');
+      server.close();
+      const terminated = terminator.terminate();
+      open('/slow');
+      assert.equal(await client.ended, 'FIN');
+      assert.equal(client.answers[0].headers.connection, 'close');
+      assert.equal((await terminated).graceful, true);
+      await closed;
+    });
+
+    it('emits close on the server once, before it resolves', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const client = await connect(transport, server);
+      await client.write(requestText());
+      await client.until(/answer to/);
+      const closers = [];
+      server.on('close', function () {
+        closers.push(this);
+      });
+      await terminator.terminate();
+      await turn();
+      assert.deepEqual(closers, [server]);
+    });
+
+    it('survives a close() of the server that calls terminate()', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      server.close = () => terminator.terminate();
+      const report = await server.close();
+      delete server.close;
+      assert.equal(report.graceful, true);
+      assert.equal(server.listening, false);
+    });
+
+    it('terminates when it is disposed of', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      assert.equal(await terminator[Symbol.asyncDispose](), undefined);
+      assert.equal(server.listening, false);
+    });
+  });
+
+  describe(`what a terminator tells over ${transport.name}`, () => {
+    it('counts what is open', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const none = { connections: 0, idle: 0, active: 0, upgraded: 0, requests: 0, tasks: 0 };
+      assert.deepEqual(terminator.stats(), none);
+      const [idle, active] = [await connect(transport, server), await connect(transport, server)];
+      await idle.write(requestText());
+      await idle.until(/answer to/);
+      await active.write(requestText('/1') + requestText('/2'));
+      await Promise.all(['/1', '/2'].map(arrived));
+      const task = gate();
+      terminator.waitUntil(task.passed);
+      const some = { connections: 2, idle: 1, active: 1, upgraded: 0, requests: 2, tasks: 1 };
+      while (terminator.stats().idle === 0) await turn();
+      assert.deepEqual(terminator.stats(), some);
+      const terminated = terminator.terminate();
+      while (terminator.stats().connections === 2) await turn();
+      assert.deepEqual(terminator.stats(), { ...some, connections: 1, idle: 0 });
+      task.open();
+      open('/1');
+      open('/2');
+      await terminated;
+      assert.deepEqual(terminator.stats(), none);
+    });
+
+    it('lists every request that was cut', async (test) => {
+      const { handler, arrived } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: 30 });
+      server.on('upgrade', (_request, socket) => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n'));
+      const clients = [];
+      for (let count = 0; count < 4; count += 1) clients.push(await connect(transport, server));
+      const [plain, pipelined, half, upgraded] = clients;
+      await plain.write(requestText('/plain', { method: 'PUT', headers: { 'Content-Length': 2 } }));
+      const { response } = await arrived('/plain');
+      response.write('begun');
+      await pipelined.write(requestText('/1') + requestText('/2'));
+      await Promise.all(['/1', '/2'].map(arrived));
+      await half.write('GET /ha');
+      while (half.serverSocket.bytesRead < 7) await turn();
+      await upgraded.write(requestText('/socket', { headers: { Connection: 'Upgrade', Upgrade: 'echo' } }));
+      await upgraded.until(/101/);
+      const report = await terminator.terminate();
+      const protocol = transport.name;
+      const remoteAddress = '127.0.0.1';
+      assert.deepEqual(
+        report.cut.map(({ ageMs, ...row }) => ({ ...row, age: typeof ageMs })),
+        [
+          { protocol, method: 'PUT', url: '/plain', remoteAddress, headersSent: true, age: 'number' },
+          { protocol, method: 'GET', url: '/1', remoteAddress, headersSent: false, age: 'number' },
+          { protocol, method: 'GET', url: '/2', remoteAddress, headersSent: false, age: 'number' },
+          { protocol, method: null, url: null, remoteAddress, headersSent: false, age: 'object' },
+          { protocol, method: 'GET', url: '/socket', remoteAddress, headersSent: true, age: 'object' },
+        ],
+      );
+      assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 4 });
+      assert.deepEqual(report.connections, { idle: 0, drained: 0, forced: 4 });
+      assert.equal(report.cutOmitted, 0);
+      assert.equal(report.graceful, false);
+    });
+
+    it('lists at most a hundred, and counts the rest', async (test) => {
+      const { handler, arrived } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: 0 });
+      const client = await connect(transport, server);
+      const paths = Array.from({ length: 103 }, (_, index) => `/${index}`);
+      await client.write(paths.map((path) => requestText(path)).join(''));
+      await Promise.all(paths.map(arrived));
+      const report = await terminator.terminate();
+      assert.equal(report.cut.length, 100);
+      assert.equal(report.cutOmitted, 3);
+      assert.equal(report.requests.cut, 103);
+    });
+
+    it('ends an event stream that listens to its signal', async (test) => {
+      const { server, terminator } = await serve(test, transport, (_request, response) => {
+        response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+        response.write('data: hello\n\n');
+        terminator.signal.addEventListener('abort', () => response.end('data: goodbye\n\n'));
+      });
+      const client = await connect(transport, server);
+      await client.write(requestText('/events'));
+      await client.until(/hello/);
+      const report = await terminator.terminate();
+      assert.equal(await client.ended, 'FIN');
+      assert.match(client.received, /goodbye/);
+      assert.deepEqual(report.requests, { completed: 1, late: 0, cut: 0 });
+    });
+
+    it('lets a long poll that answers on its signal say close', async (test) => {
+      const { server, terminator } = await serve(test, transport, (_request, response) => {
+        terminator.signal.addEventListener('abort', () => response.end('nothing new'));
+        asked.open();
+      });
+      const asked = gate();
+      const client = await connect(transport, server);
+      await client.write(requestText('/poll'));
+      await asked.passed;
+      await terminator.terminate();
+      assert.equal(await client.ended, 'FIN');
+      assert.equal(client.answers[0].headers.connection, 'close');
+    });
+  });
+}
+
+describe('background tasks', () => {
+  const [http] = transports;
+
+  it('are waited for, and their failures are reported', async (test) => {
+    const { terminator } = await serve(test, http, () => {});
+    const [first, second] = [gate(), gate()];
+    terminator.waitUntil(first.passed);
+    terminator.waitUntil(second.passed.then(() => Promise.reject(new Error('disk full'))));
+    terminator.waitUntil(Promise.resolve('settled before'));
+    await turn();
+    let resolved = false;
+    const terminated = terminator.terminate().finally(() => {
+      resolved = true;
+    });
+    first.open();
+    await turn();
+    assert.equal(resolved, false);
+    second.open();
+    const report = await terminated;
+    assert.deepEqual(report.tasks, { completed: 1, rejected: 1, abandoned: 0, errors: ['disk full'] });
+    assert.equal(report.graceful, true);
+  });
+
+  it('are abandoned at the deadline, and forgotten by later terminations', async (test) => {
+    const { server, terminator } = await serve(test, http, () => {}, { httpResponseTimeout: 20 });
+    const late = gate();
+    terminator.waitUntil(late.passed);
+    const report = await terminator.terminate();
+    assert.deepEqual(report.tasks, { completed: 0, rejected: 0, abandoned: 1, errors: [] });
+    assert.equal(report.graceful, false);
+    await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
+    const task = gate();
+    terminator.waitUntil(task.passed);
+    late.open();
+    await turn();
+    assert.equal(terminator.stats().tasks, 1);
+    task.open();
+    assert.equal((await terminator.terminate()).tasks.abandoned, 0);
+  });
+
+  it('must be promises', async (test) => {
+    const { terminator } = await serve(test, http, () => {});
+    for (const task of [undefined, null, 5, () => {}, {}]) {
+      assert.throws(() => terminator.waitUntil(task), { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' });
+    }
+    assert.equal(terminator.stats().tasks, 0);
+  });
+});
+
+describe('a server of node:net', () => {
+  it('ends: silent connections at once, the others when they end by themselves', async (test) => {
+    const server = net.createServer((socket) => socket.on('data', (data) => socket.write(data)));
+    const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+    test.after(() => server.close());
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const [silent, speaking] = [net.connect(addressOf(server)), net.connect(addressOf(server))].map(
+      (socket) => new Client(socket),
+    );
+    await speaking.write('hello');
+    await speaking.until(/hello/);
+    while (terminator.stats().connections < 2) await turn();
+    const terminated = terminator.terminate();
+    assert.equal(await silent.ended, 'FIN');
+    speaking.socket.end();
+    assert.equal((await terminated).graceful, true);
+  });
+});

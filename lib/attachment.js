@@ -143,7 +143,7 @@ class Attachment {
     const more = intakeOf(connection).accountFor(response.req);
     this.#perform(native.requestStarted(this.#key, connection.id, more));
     // That there is more is concluded from numbers. When Node has worked through its input, it shows.
-    if (more) setImmediate(() => this.#lookForMore(connection, response));
+    if (more) process.nextTick(() => this.#lookForMore(connection, response));
   }
 
   /**

@@ -142,7 +142,8 @@ class Attachment {
     if (!this.#terminating) return;
     const more = intakeOf(connection).accountFor(response.req);
     this.#perform(native.requestStarted(this.#key, connection.id, more));
-    // That there is more is concluded from numbers. When Node has worked through its input, it shows.
+    // That there is more is concluded from numbers. When Node has worked through its input, it shows; and
+    // if that is only a part of it, as under TLS, the next request to start sets it right again.
     if (more) process.nextTick(() => this.#lookForMore(connection, response));
   }
 
@@ -361,7 +362,6 @@ class Attachment {
   #lookForMore(connection, response) {
     if (!this.#terminating || connection.newest?.response !== response) return;
     if (http1.isReceiving(connection, idleSockets(this.#server))) return;
-    connection.intake = Intake.fromNow(connection);
     this.#perform(native.nothingMore(this.#key, connection.id));
   }
 

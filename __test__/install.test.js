@@ -1,0 +1,61 @@
+// `npm install` builds what is missing, only then, and says what it lacks.
+
+const assert = require('node:assert/strict');
+const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const { it } = require('node:test');
+
+const root = path.join(__dirname, '..');
+
+it('does not build again what has not changed', () => {
+  const binary = path.join(root, 'http-terminator-native.node');
+  const before = fs.statSync(binary);
+  const { status, stdout } = install(root, process.env.PATH);
+  assert.equal(status, 0);
+  assert.match(stdout, /up to date/);
+  assert.equal(fs.statSync(binary).ino, before.ino);
+});
+
+it('says what is missing without cargo and without a binary', (test) => {
+  const copy = copyOfPackage(test);
+  const { status, stderr } = install(copy, copy);
+  assert.equal(status, 1);
+  assert.match(stderr, new RegExp(`no prebuilt binary for ${process.platform}-${process.arch}`));
+  assert.match(stderr, /"cargo" is not on the PATH/);
+  assert.match(stderr, /https:\/\/rustup\.rs/);
+  assert.doesNotMatch(stderr, /\n\s+at /, 'a message, not a stack');
+});
+
+it('names the platform and the remedy when there is no binary to load', (test) => {
+  const copy = copyOfPackage(test);
+  const { status, stderr } = spawnSync(process.execPath, ['--eval', 'require(process.argv[1])', copy], {
+    encoding: 'utf8',
+  });
+  assert.notEqual(status, 0);
+  assert.match(stderr, new RegExp(`has no binary for ${process.platform}-${process.arch}`));
+  assert.match(stderr, /npm rebuild/);
+});
+
+it('shows the own words of a binary that does not load', (test) => {
+  const copy = copyOfPackage(test);
+  fs.writeFileSync(path.join(copy, 'http-terminator-native.node'), 'not a library');
+  const { stderr } = spawnSync(process.execPath, ['--eval', 'require(process.argv[1])', copy], { encoding: 'utf8' });
+  assert.doesNotMatch(stderr, /has no binary/);
+  assert.match(stderr, /ERR_DLOPEN_FAILED/);
+});
+
+function install(directory, PATH) {
+  return spawnSync(process.execPath, ['scripts/install.js'], { cwd: directory, env: { PATH }, encoding: 'utf8' });
+}
+
+/** The files that are published, without a binary. */
+function copyOfPackage(test) {
+  const copy = fs.mkdtempSync(path.join(os.tmpdir(), 'terminator-'));
+  test.after(() => fs.rmSync(copy, { recursive: true }));
+  for (const name of ['package.json', 'index.js', 'lib', 'src', 'scripts', 'Cargo.toml', 'Cargo.lock', 'build.rs']) {
+    fs.cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
+  }
+  return copy;
+}

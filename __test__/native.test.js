@@ -1,0 +1,35 @@
+// The declarations that the JavaScript is checked against, held to the addon itself.
+
+const assert = require('node:assert/strict');
+const fs = require('node:fs');
+const path = require('node:path');
+const { it } = require('node:test');
+const native = require('../lib/native');
+
+const declarations = fs.readFileSync(path.join(__dirname, '..', 'lib', 'binding.d.ts'), 'utf8');
+
+it('lib/binding.d.ts declares what the addon exports, and nothing else', () => {
+  const declared = [...declarations.matchAll(/^export (?:function|const) (\w+)/gm)].map(([, name]) => name);
+  assert.deepEqual(declared.sort(), Object.keys(native).sort());
+});
+
+it('lib/binding.d.ts declares the members of enumerations, and nothing else', () => {
+  for (const [, name, body] of declarations.matchAll(/^export const (\w+): \{([^}]*)\}/gm)) {
+    const members = [...body.matchAll(/readonly (\w+): number/g)].map(([, member]) => member);
+    assert.deepEqual(members.sort(), Object.keys(native[name]).sort(), name);
+  }
+});
+
+it('an unknown driver or connection is an error or nothing, never a crash', () => {
+  assert.throws(() => native.state(4_000_000_000), /no driver has the key/);
+  const key = native.create();
+  for (const event of ['closed', 'receiving', 'hijacked', 'answeredEarly', 'nothingMore']) {
+    assert.equal(native[event](key, 4_000_000_000), null);
+  }
+  assert.equal(native.requestStarted(key, 7, false), null);
+  assert.equal(native.requestFinished(key, 7, native.Arriving.Nothing, true), null);
+  assert.throws(() => native.opened(key, 99));
+  native.release(key);
+  native.release(key);
+  assert.throws(() => native.state(key));
+});

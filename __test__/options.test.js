@@ -1,0 +1,68 @@
+// Bad input is refused at the call, in Node's way, and nothing has been attached then.
+
+const assert = require('node:assert/strict');
+const http = require('node:http');
+const { describe, it } = require('node:test');
+const { createHttpTerminator } = require('..');
+
+describe('createHttpTerminator()', () => {
+  const server = http.createServer();
+  const invalidType = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
+  const outOfRange = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
+
+  for (const [what, options, error, message] of [
+    ['no options', undefined, invalidType, 'The "options" argument must be an object. Received undefined'],
+    ['options of a wrong type', 'server', invalidType, /"options" .* Received type string \('server'\)$/],
+    ['no server', {}, invalidType, /^The "options\.server" property must be a server of .* Received undefined$/],
+    ['null for a server', { server: null }, invalidType, /"options\.server" .* Received null$/],
+    ['an application for a server', { server: function app() {} }, invalidType, /Received function app$/],
+    ['a socket for a server', { server: new (require('node:net').Socket)() }, invalidType, /an instance of Socket$/],
+    [
+      'a timeout that is not a number',
+      { server, httpResponseTimeout: '1000' },
+      invalidType,
+      'The "options.httpResponseTimeout" property must be of type number. Received type string (\'1000\')',
+    ],
+    ['null for a timeout', { server, httpResponseTimeout: null }, invalidType, /Received null$/],
+    [
+      'a negative timeout',
+      { server, httpResponseTimeout: -1 },
+      outOfRange,
+      /"options\.httpResponseTimeout".* Received -1$/,
+    ],
+    ['a timeout of NaN', { server, httpResponseTimeout: Number.NaN }, outOfRange, /Received NaN$/],
+    [
+      "a negative timeout under http-terminator's name",
+      { server, gracefulTerminationTimeout: -5 },
+      outOfRange,
+      /"options\.gracefulTerminationTimeout".* Received -5$/,
+    ],
+    [
+      'two timeouts that differ',
+      { server, httpResponseTimeout: 1, gracefulTerminationTimeout: 2 },
+      { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' },
+      /'options\.gracefulTerminationTimeout'.*\(1\).* Received 2$/,
+    ],
+  ]) {
+    it(`refuses ${what}`, () => {
+      const before = server.eventNames().map((event) => [event, server.listenerCount(event)]);
+      assert.throws(() => createHttpTerminator(options), { ...error, message });
+      assert.throws(
+        () => createHttpTerminator(options),
+        (thrown) => thrown instanceof Error,
+      );
+      const after = server.eventNames().map((event) => [event, server.listenerCount(event)]);
+      assert.deepEqual(after, before);
+    });
+  }
+
+  it('takes the same timeout under both names', async () => {
+    const options = { server, httpResponseTimeout: 10, gracefulTerminationTimeout: 10 };
+    await createHttpTerminator(options).terminate();
+  });
+
+  it('takes undefined for not given', async () => {
+    const options = { server, httpResponseTimeout: undefined, gracefulTerminationTimeout: undefined };
+    await createHttpTerminator(options).terminate();
+  });
+});

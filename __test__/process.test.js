@@ -1,0 +1,141 @@
+// What a terminator means for its process: it exits by itself, and nothing is left behind.
+
+const assert = require('node:assert/strict');
+const { execFile } = require('node:child_process');
+const path = require('node:path');
+const { describe, it } = require('node:test');
+const { promisify } = require('node:util');
+
+const root = path.join(__dirname, '..');
+
+/** Runs a program in a process of its own, which must end by itself and say nothing on stderr. */
+async function run(program, { type = 'commonjs', flags = [] } = {}) {
+  const { stdout, stderr } = await promisify(execFile)(
+    process.execPath,
+    [...flags, `--input-type=${type}`, '--eval', program],
+    { cwd: root, timeout: 60_000 },
+  );
+  assert.equal(stderr, '');
+  return stdout.trim();
+}
+
+describe('the package', () => {
+  it('can be required', async () => {
+    const program = `const { createHttpTerminator } = require('http-terminator-native');
+      console.log(typeof createHttpTerminator);`;
+    assert.equal(await run(program), 'function');
+  });
+
+  it('can be imported', async () => {
+    const program = `import { createHttpTerminator } from 'http-terminator-native';
+      import whole from 'http-terminator-native';
+      console.log(whole.createHttpTerminator === createHttpTerminator);`;
+    assert.equal(await run(program, { type: 'module' }), 'true');
+  });
+
+  it('has no dependency at run time', () => {
+    const { dependencies = {}, peerDependencies = {} } = require('../package.json');
+    assert.deepEqual({ ...dependencies, ...peerDependencies }, {});
+  });
+});
+
+describe('a process', () => {
+  const start = `
+    const http = require('node:http');
+    const { createHttpTerminator } = require('http-terminator-native');
+    const server = http.createServer((request, response) => response.end());
+    const terminator = createHttpTerminator({ server });`;
+
+  it('exits with a terminator that was never used', async () => {
+    await run(start);
+  });
+
+  it('exits after a termination with keep-alive clients', async () => {
+    const program = `${start}
+      const agent = new http.Agent({ keepAlive: true });
+      server.keepAliveTimeout = 60_000;
+      server.listen(0, () => {
+        http.get({ port: server.address().port, agent }, (response) => {
+          response.resume().on('end', async () => {
+            console.log((await terminator.terminate()).graceful);
+          });
+        });
+      });`;
+    assert.equal(await run(program), 'true');
+  });
+
+  it('lives until a termination has resolved, even if nothing else keeps it alive', async () => {
+    const program = `${start.replace('{ server }', '{ server, httpResponseTimeout: 50 }')}
+      terminator.waitUntil(new Promise(() => {}));
+      terminator.terminate().then((report) => console.log(report.tasks.abandoned));`;
+    assert.equal(await run(program), '1');
+  });
+
+  it('may exit while a termination runs', async () => {
+    const program = `${start}
+      terminator.waitUntil(new Promise(() => {}));
+      terminator.terminate();
+      setImmediate(() => process.exit(0));`;
+    await run(program);
+  });
+
+  it('may end a worker thread while a termination runs in it', async () => {
+    const program = `
+      const { Worker } = require('node:worker_threads');
+      const worker = new Worker(${JSON.stringify(`${start.replace('{ server }', '{ server, httpResponseTimeout: 50 }')}
+        terminator.waitUntil(new Promise(() => {}));
+        terminator.terminate();
+        require('node:worker_threads').parentPort.postMessage('terminating');`)}, { eval: true });
+      worker.once('message', () => worker.terminate().then((code) => setTimeout(() => console.log(code), 100)));`;
+    assert.equal(await run(program), '1');
+  });
+
+  it('is left clean by 10,000 servers', { timeout: 120_000 }, async () => {
+    const program = `
+      const diagnosticsChannel = require('node:diagnostics_channel');
+      const http = require('node:http');
+      const net = require('node:net');
+      const { once } = require('node:events');
+      const { createHttpTerminator } = require('http-terminator-native');
+      process.on('warning', (warning) => console.error(warning));
+      const listening = () => process.eventNames().map((event) => [event, process.listenerCount(event)]);
+      const before = JSON.stringify(listening());
+
+      async function cycle() {
+        const server = http.createServer((request, response) => response.end());
+        const terminator = createHttpTerminator({ server });
+        server.listen(0, '127.0.0.1');
+        await once(server, 'listening');
+        const socket = net.connect(server.address().port, '127.0.0.1');
+        socket.write('GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n');
+        await once(socket, 'data');
+        const closed = once(socket, 'close');
+        await terminator.terminate();
+        await closed;
+      }
+
+      async function memory() {
+        // Finalizers of one collection free what the next one collects.
+        for (let round = 0; round < 5; round += 1) {
+          gc();
+          await new Promise(setImmediate);
+        }
+        const { heapUsed, external } = process.memoryUsage();
+        return heapUsed + external;
+      }
+
+      (async () => {
+        for (let count = 0; count < 2000; count += 1) await cycle();
+        const used = await memory();
+        for (let count = 0; count < 8000; count += 1) await cycle();
+        const perServer = ((await memory()) - used) / 8000;
+        const subscribed = diagnosticsChannel.hasSubscribers('http.server.request.start');
+        console.log(JSON.stringify({ perServer, subscribed, clean: JSON.stringify(listening()) === before }));
+      })();`;
+    const { perServer, subscribed, clean } = JSON.parse(await run(program, { flags: ['--expose-gc'] }));
+    assert.equal(subscribed, false);
+    assert.equal(clean, true, 'the process has the listeners that it had');
+    // A server that were kept would weigh thousands of bytes; what is measured is the heap's own unrest.
+    assert.ok(perServer < 50, `${perServer} bytes a server`);
+  });
+});

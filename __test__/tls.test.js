@@ -1,0 +1,111 @@
+// What only the bytes below TLS show: alerts, and resets that a TLS socket would hide.
+
+const assert = require('node:assert/strict');
+const { once } = require('node:events');
+const net = require('node:net');
+const { Duplex } = require('node:stream');
+const { describe, it } = require('node:test');
+const tls = require('node:tls');
+const { addressOf, Client, requestText } = require('./support/client');
+const { gatedHandler, serve } = require('./support/server');
+const { transports, trust } = require('./support/transports');
+
+const https = transports.find(({ name }) => name === 'https');
+
+const ALERT = 21;
+
+/** A TLS client over a socket whose traffic is recorded. TLS 1.2 shows which of its records are alerts. */
+async function tappedClient(server) {
+  const accepted = once(server, 'secureConnection');
+  const socket = net.connect({ ...addressOf(server), allowHalfOpen: true });
+  const received = [];
+  let failure = null;
+  const tap = new Duplex({
+    read() {},
+    write: (chunk, _encoding, done) => void socket.write(chunk, done),
+    final: (done) => void socket.end(done),
+  });
+  socket.on('data', (data) => {
+    received.push(data);
+    tap.push(data);
+  });
+  socket.on('end', () => tap.push(null));
+  socket.on('error', (error) => {
+    failure = error;
+  });
+  const client = new Client(tls.connect({ ...trust, socket: tap, maxVersion: 'TLSv1.2' }));
+  await accepted;
+  return {
+    client,
+    closed: once(socket, 'close'),
+    types: () => recordTypes(Buffer.concat(received)),
+    failure: () => failure,
+  };
+}
+
+function recordTypes(bytes) {
+  const types = [];
+  for (let at = 0; at < bytes.length; at += 5 + bytes.readUInt16BE(at + 3)) types.push(bytes[at]);
+  return types;
+}
+
+describe('below TLS', () => {
+  it('an idle connection ends with close_notify and FIN, and is not reset', async (test) => {
+    const { server, terminator } = await serve(test, https, gatedHandler().handler);
+    const { client, closed, types, failure } = await tappedClient(server);
+    await client.write(requestText());
+    await client.until(/answer to/);
+    assert.notEqual(types().at(-1), ALERT);
+    const report = await terminator.terminate();
+    assert.equal(await client.ended, 'FIN');
+    await closed;
+    assert.equal(types().at(-1), ALERT, 'close_notify is the last record');
+    assert.equal(failure(), null);
+    assert.equal(report.graceful, true);
+  });
+
+  it('a peer that never answers close_notify does not hold up a termination', async (test) => {
+    const { server, terminator } = await serve(test, https, gatedHandler().handler);
+    const accepted = once(server, 'secureConnection');
+    const socket = tls.connect({ ...trust, ...addressOf(server), allowHalfOpen: true });
+    // No end of its own: the answering close_notify is withheld.
+    await accepted;
+    const report = await terminator.terminate();
+    assert.deepEqual(report.connections, { idle: 1, drained: 0, forced: 0 });
+    assert.equal(report.graceful, true);
+    socket.destroy();
+  });
+
+  it('a handshake that has begun is waited for, and its request is served', async (test) => {
+    const { server, terminator } = await serve(test, https, gatedHandler().handler);
+    const [accepted, secured] = [once(server, 'connection'), once(server, 'secureConnection')];
+    const socket = net.connect(addressOf(server));
+    const [serverSocket] = await accepted;
+    const held = [];
+    let hold = false;
+    const tap = new Duplex({
+      read() {},
+      write(chunk, _encoding, done) {
+        if (!hold) {
+          // The ClientHello alone gets through.
+          hold = true;
+          socket.write(chunk, done);
+        } else held.push([chunk, done]);
+      },
+      final: (done) => void socket.end(done),
+    });
+    socket.on('data', (data) => tap.push(data)).on('end', () => tap.push(null));
+    const client = new Client(tls.connect({ ...trust, socket: tap, maxVersion: 'TLSv1.2' }));
+    while (serverSocket.bytesRead === 0) await new Promise(setImmediate);
+    const terminated = terminator.terminate();
+    while (held.length === 0) await new Promise(setImmediate);
+    tap._write = (chunk, _encoding, done) => void socket.write(chunk, done);
+    for (const [chunk, done] of held) socket.write(chunk, done);
+    await secured;
+    await client.write(requestText());
+    assert.equal(await client.ended, 'FIN');
+    assert.equal(client.answers[0].body, 'answer to /');
+    assert.equal(client.answers[0].headers.connection, 'close');
+    assert.deepEqual((await terminated).requests, { completed: 0, late: 1, cut: 0 });
+  });
+});

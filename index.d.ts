@@ -156,7 +156,7 @@ export interface TerminationReport {
 }
 
 export interface CutRequest {
-  protocol: 'http' | 'https';
+  protocol: 'http' | 'https' | 'http2';
   /** Null if the request's head had not come whole. */
   method: string | null;
   /** Null if the request's head had not come whole. */

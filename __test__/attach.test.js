@@ -8,7 +8,7 @@ const { describe, it } = require('node:test');
 const { createHttpTerminator } = require('..');
 const { addressOf, Client, connect, requestText } = require('./support/client');
 const { gatedHandler, serve, turn } = require('./support/server');
-const { transports } = require('./support/transports');
+const { closeEverything, transports } = require('./support/transports');
 
 const UPGRADE = { headers: { Connection: 'Upgrade', Upgrade: 'echo' } };
 const SWITCHING = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n';
@@ -48,7 +48,7 @@ for (const transport of transports) {
       // A listener for `data` would take the socket off Node's fast path.
       const bare = await connectBare(test, transport);
       for (const event of new Set([...bare.eventNames(), ...serverSocket.eventNames()])) {
-        const expected = bare.listenerCount(event) + (event === 'close' && transport.name === 'http' ? 1 : 0);
+        const expected = bare.listenerCount(event) + (event === 'close' && !transport.secure ? 1 : 0);
         assert.equal(serverSocket.listenerCount(event), expected, String(event));
       }
     });
@@ -131,10 +131,9 @@ for (const transport of transports) {
       second.detach();
       assert.deepEqual(count(), before);
       assert.ok(channels.every((name) => !diagnosticsChannel.hasSubscribers(name)));
-      if (transport.name === 'http') assert.equal(serverSocket.listenerCount('close'), socketBefore - 1);
+      if (!transport.secure) assert.equal(serverSocket.listenerCount('close'), socketBefore - 1);
       assert.equal(server.listening, true);
-      server.close();
-      server.closeAllConnections();
+      closeEverything(server);
     });
 
     it('attaches again when it is used after detaching', async (test) => {
@@ -191,7 +190,7 @@ for (const transport of transports) {
       while (half.serverSocket.bytesRead < 10) await turn();
 
       const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
-      test.after(() => server.closeAllConnections());
+      test.after(() => closeEverything(server));
       const stats = terminator.stats();
       assert.deepEqual([stats.connections, stats.active, stats.requests], [7, 2, 2]);
       const terminated = terminator.terminate();
@@ -253,8 +252,7 @@ for (const transport of transports) {
 async function connectBare(test, transport) {
   const server = transport.createServer({}, () => {});
   test.after(() => {
-    server.close();
-    server.closeAllConnections();
+    closeEverything(server);
   });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   return (await connect(transport, server)).serverSocket;

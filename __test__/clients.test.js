@@ -61,7 +61,7 @@ for (const transport of transports) {
       const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
       server.listen({ port: 0, host: '127.0.0.1' });
       await once(server, 'listening');
-      const origin = `${transport.name}://127.0.0.1:${server.address().port}`;
+      const origin = `${transport.scheme}://127.0.0.1:${server.address().port}`;
       const dispatcher = new Agent({ connect: trust });
       test.after(() => dispatcher.destroy());
 
@@ -112,7 +112,7 @@ for (const transport of transports) {
     it('has its grace until the deadline, then ends', async (test) => {
       const { server, terminator } = await serve(test, transport, () => {}, { httpResponseTimeout: 60 });
       const webSockets = new WebSocketServer({ server });
-      const address = `${transport.name.replace('http', 'ws')}://127.0.0.1:${server.address().port}/chat`;
+      const address = `${transport.scheme.replace('http', 'ws')}://127.0.0.1:${server.address().port}/chat`;
       const [polite, stubborn] = [new WebSocket(address, trust), new WebSocket(address, trust)];
       await Promise.all([once(polite, 'open'), once(stubborn, 'open')]);
       while (webSockets.clients.size < 2) await turn();

@@ -157,7 +157,7 @@ for (const transport of transports) {
       await upgraded.write(requestText('/socket', { headers: { Connection: 'Upgrade', Upgrade: 'echo' } }));
       await upgraded.until(/101/);
       const report = await terminator.terminate();
-      const protocol = transport.name;
+      const protocol = transport.scheme;
       const remoteAddress = '127.0.0.1';
       assert.deepEqual(
         report.cut.map(({ ageMs, ...row }) => ({ ...row, age: typeof ageMs })),

@@ -1,8 +1,9 @@
 // Wires one server to its machine: Node's events in, the machine's actions out. Nothing is decided here.
 
-const { Connection } = require('./connection');
+const { Connection, Stream } = require('./connection');
 const { CutList } = require('./cut-list');
 const http1 = require('./http1');
+const http2 = require('./http2');
 const { acceptedSockets, httpSockets, idleSockets, responseOn, socketBelow } = require('./internals');
 const { Intake } = require('./intake');
 const { closeListener } = require('./listener');
@@ -13,6 +14,9 @@ const { connections, unwatchRequests, watchRequests } = require('./requests');
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
+/** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
+/** @typedef {import('node:http2').ServerHttp2Stream} ServerHttp2Stream */
+/** @typedef {import('node:http2').IncomingHttpHeaders} IncomingHttpHeaders */
 /** @typedef {{ terminationBegan(): void, servingAgain(): void }} User a terminator that shares the attachment */
 /** @typedef {{ counts: import('./binding').Report, cut: CutList, taskErrors: string[] }} Outcome */
 
@@ -30,6 +34,9 @@ const HIJACKING_EVENTS = ['upgrade', 'connect'];
  * @type {WeakMap<Server, Attachment>}
  */
 const attachments = new WeakMap();
+
+/** RFC 9113, section 7. */
+const NO_ERROR = 0;
 
 const released = new FinalizationRegistry(native.release);
 
@@ -79,6 +86,11 @@ class Attachment {
     this.#transport = 'setSecureContext' in server ? Transport.Tls : Transport.Plain;
     released.register(this, this.#key);
     for (const [event, listener] of this.#listeners) server.on(event, listener);
+    if (isHttp2(server)) {
+      server.on('session', this.#sessionOpened);
+      // First, so that a handler that terminates is known to be in flight itself.
+      server.prependListener('stream', this.#streamOpened);
+    }
     for (const event of HIJACKING_EVENTS) if (server.listenerCount(event) > 0) this.#followHijacking(event);
     this.#adoptOpenConnections();
     this.#wakeOrSleep();
@@ -138,7 +150,7 @@ class Attachment {
    * @param {ServerResponse} response
    */
   requestStarted(connection, response) {
-    connection.push(response);
+    connection.push(response, this.#terminating);
     if (!this.#terminating) return;
     const more = intakeOf(connection).accountFor(response.req);
     this.#perform(native.requestStarted(this.#key, connection.id, more));
@@ -154,12 +166,13 @@ class Attachment {
   requestFinished(connection, response) {
     // Pipelined before the terminator was created: nothing was known of it.
     if (connection.oldest?.response !== response) return;
+    const { late } = connection.oldest;
     connection.shift();
     connection.answeredEarly = response.req.complete ? null : response.req;
     if (!this.#terminating) return;
     const saidClose = http1.saidClose(response);
     const arriving = this.#arrivingAfter(connection, response.req);
-    this.#perform(native.requestFinished(this.#key, connection.id, arriving, saidClose));
+    this.#perform(native.requestFinished(this.#key, connection.id, arriving, saidClose, late));
   }
 
   /** @param {Connection} connection */
@@ -202,6 +215,7 @@ class Attachment {
     this.#connections[id] = connection;
     this.#open += 1;
     socket.on('close', closed);
+    this.#adoptSession(connection);
     if (!this.#awake) this.#wakeOrSleep();
     if (this.#terminating) this.#perform(native.due(this.#key));
   }
@@ -214,6 +228,59 @@ class Attachment {
     connection.socket = socket;
     connection.intake = null;
     connections.set(socket, connection);
+    this.#adoptSession(connection);
+  }
+
+  /**
+   * The session that Node made of the connection whose event is just being emitted. Our listener for that
+   * event comes after Node's.
+   *
+   * @type {ServerHttp2Session | null}
+   */
+  #newSession = null;
+
+  /** @param {ServerHttp2Session} session */
+  #sessionOpened = (session) => {
+    this.#newSession = session;
+  };
+
+  /** @param {Connection} connection */
+  #adoptSession(connection) {
+    if (this.#newSession === null) return;
+    connection.session = this.#newSession;
+    connection.streams = new Map();
+    connections.set(this.#newSession, connection);
+    this.#newSession = null;
+    if (this.#terminating) this.#perform(native.multiplexed(this.#key, connection.id));
+  }
+
+  /**
+   * @param {ServerHttp2Stream} stream
+   * @param {IncomingHttpHeaders} headers
+   */
+  #streamOpened = (stream, headers) => {
+    const connection = stream.session && connections.get(stream.session);
+    if (!connection) return;
+    const head = { method: headers[':method'], url: headers[':path'] };
+    const request = new Stream(stream, head, this.#terminating);
+    connection.streams?.set(stream, request);
+    stream.once('close', () => this.#streamClosed(connection, request));
+    if (this.#terminating) this.#perform(native.requestStarted(this.#key, connection.id, false));
+  };
+
+  /**
+   * @param {Connection} connection
+   * @param {Stream} request
+   */
+  #streamClosed(connection, { stream, late }) {
+    connection.streams?.delete(stream);
+    if (!this.#terminating) return;
+    const { id } = connection;
+    const answered = stream.rstCode === NO_ERROR && stream.headersSent;
+    const actions = answered
+      ? native.requestFinished(this.#key, id, Arriving.Nothing, false, late)
+      : native.requestAborted(this.#key, id);
+    this.#perform(actions);
   }
 
   // Node upgrades a connection only if somebody listens to `upgrade`, and closes it on CONNECT unless
@@ -262,7 +329,7 @@ class Attachment {
       if (this.#transport === Transport.Tls) this.#secured(socket);
       else this.#opened(socket);
       const response = responseOn(socket);
-      if (response !== null) connections.get(socket)?.push(response);
+      if (response !== null) connections.get(socket)?.push(response, false);
     }
   }
 
@@ -291,6 +358,10 @@ class Attachment {
    */
   #observe(connection, idle) {
     if (connection.hijackedBy !== null) return;
+    if (connection.session !== null && connection.socket.bytesRead > 0) {
+      this.#perform(native.multiplexed(this.#key, connection.id));
+      return;
+    }
     const receiving = http1.isReceiving(connection, idle);
     if (receiving) native.receiving(this.#key, connection.id);
     const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
@@ -327,10 +398,17 @@ class Attachment {
         case ActionKind.Linger:
           http1.linger(connection);
           break;
+        case ActionKind.Ping:
+          http2.ping(connection, () => this.#perform(native.ponged(this.#key, connection.id)));
+          break;
+        case ActionKind.CloseSession:
+          http2.closeSession(connection);
+          break;
         case ActionKind.Cut:
           this.#cut.add(connection);
           break;
         case ActionKind.Destroy:
+          http2.destroySession(connection);
           http1.destroy(connection);
           break;
         case ActionKind.AwaitTurn:
@@ -417,6 +495,8 @@ class Attachment {
     if (this.#users.size > 0 || this.#terminating) return;
     for (const [event, listener] of this.#listeners) this.#server.removeListener(event, listener);
     for (const event of HIJACKING_EVENTS) this.#server.removeListener(event, this.#hijacked);
+    this.#server.removeListener('session', this.#sessionOpened);
+    this.#server.removeListener('stream', this.#streamOpened);
     for (const { accepted, socket } of this.#live()) {
       accepted.removeListener('close', closed);
       connections.delete(accepted);
@@ -425,6 +505,15 @@ class Attachment {
     attachments.delete(this.#server);
     if (this.#awake) unwatchRequests();
   }
+}
+
+/**
+ * By what only they can do: the module itself is loaded only by those who use it.
+ *
+ * @param {Server} server
+ */
+function isHttp2(server) {
+  return 'updateSettings' in server;
 }
 
 /**

@@ -19,21 +19,19 @@ class CutList {
    * @param {Connection} connection
    */
   add(connection) {
-    const { hijackedBy, oldest } = connection;
-    if (hijackedBy !== null) this.#addOnce(connection, connection, { ...hijackedBy, headersSent: true });
-    else if (oldest === null) this.#addOnce(connection, connection, { headersSent: false });
-    for (const { response, startedAt } of connection.requests()) {
-      const { method, url } = response.req;
-      this.#addOnce(response, connection, { method, url, startedAt, headersSent: response.headersSent });
-    }
+    const { hijackedBy } = connection;
+    const requests = [...connection.requests()];
+    for (const request of requests) this.#addOnce(request, connection, request);
+    if (hijackedBy !== null) this.#addOnce(connection, connection, { head: hijackedBy, headersSent: true });
+    else if (requests.length === 0) this.#addOnce(connection, connection, { headersSent: false });
   }
 
   /**
    * @param {object} what
    * @param {Connection} connection
-   * @param {{ method?: string | undefined, url?: string | undefined, startedAt?: number, headersSent: boolean }} details
+   * @param {{ head?: import('./connection').Head, startedAt?: number, headersSent: boolean }} details
    */
-  #addOnce(what, { socket, accepted }, { method, url, startedAt, headersSent }) {
+  #addOnce(what, { protocol, accepted }, { head, startedAt, headersSent }) {
     if (this.#listed.has(what)) return;
     this.#listed.add(what);
     if (this.rows.length === ROWS_AT_MOST) {
@@ -41,9 +39,9 @@ class CutList {
       return;
     }
     this.rows.push({
-      protocol: socket === accepted ? 'http' : 'https',
-      method: method ?? null,
-      url: url ?? null,
+      protocol,
+      method: head?.method ?? null,
+      url: head?.url ?? null,
       remoteAddress: accepted.remoteAddress ?? null,
       ageMs: startedAt === undefined ? null : performance.now() - startedAt,
       headersSent,

@@ -11,7 +11,7 @@
  * @param {Connection} connection
  */
 function sayClose(connection) {
-  for (const request of connection.requests()) {
+  for (const request of connection.pipelined()) {
     if (request !== connection.newest) keepAlive(request);
     else if (!request.response.headersSent) {
       request.connectionHeader = request.response.getHeader('Connection');
@@ -23,7 +23,7 @@ function sayClose(connection) {
 
 /** @param {Connection} connection */
 function sayKeepAlive(connection) {
-  for (const request of connection.requests()) keepAlive(request);
+  for (const request of connection.pipelined()) keepAlive(request);
 }
 
 /** @param {import('./connection').Request} request */

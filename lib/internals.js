@@ -14,7 +14,7 @@
  * @returns {Set<Socket> | undefined}
  */
 function idleSockets(server) {
-  const sockets = parsedSockets(server, 'closeIdleConnections', 'idle');
+  const sockets = parsedSockets(server, 'idle');
   return sockets && new Set(sockets);
 }
 
@@ -27,22 +27,21 @@ function idleSockets(server) {
  * @returns {Socket[]}
  */
 function httpSockets(server) {
-  return parsedSockets(server, 'closeAllConnections', 'all') ?? [];
+  return parsedSockets(server, 'all') ?? [];
 }
 
 /**
- * Node shows what its parsers know to nobody but the methods that close connections. So such a method
- * is run dry: on a stand-in for the server that passes everything through, except that the list of
+ * Node shows what its parsers know to nobody but `closeIdleConnections()` and its like. So that method is
+ * run dry: on a stand-in for the server that passes everything through, except that the list of
  * connections which the method asks for turns out empty, after we have seen what is in it.
  *
  * @param {Server} server
- * @param {'closeIdleConnections' | 'closeAllConnections'} method
  * @param {'idle' | 'all'} list
  * @returns {Socket[] | undefined}
  */
-function parsedSockets(server, method, list) {
-  const close = /** @type {import('node:http').Server} */ (server)[method];
-  if (typeof close !== 'function') return undefined;
+function parsedSockets(server, list) {
+  const { closeIdleConnections } = /** @type {import('node:http').Server} */ (server);
+  if (typeof closeIdleConnections !== 'function') return undefined;
   /** @type {Socket[] | undefined} */
   let sockets;
   const standIn = new Proxy(server, {
@@ -50,10 +49,10 @@ function parsedSockets(server, method, list) {
       const value = Reflect.get(target, key);
       if (typeof value?.[list] !== 'function') return value;
       sockets = value[list]().map((/** @type {{ socket: Socket }} */ { socket }) => socket);
-      return { [list]: () => [] };
+      return { idle: () => [] };
     },
   });
-  close.call(standIn);
+  closeIdleConnections.call(standIn);
   return sockets;
 }
 

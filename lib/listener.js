@@ -14,9 +14,12 @@ function closeListener(server) {
   const standIn = new Proxy(server, {
     get(target, key) {
       if (key === 'closeIdleConnections') return () => {};
+      const value = Reflect.get(target, key);
+      // The set of HTTP/2 sessions, which Node closes here since version 24.
+      if (typeof key === 'symbol' && typeof value?.delete === 'function') return new Set();
       // So that listeners of `close` are called on the server itself.
       if (key === 'emit') return emit;
-      return Reflect.get(target, key);
+      return value;
     },
   });
   // The method of the class: an own property may be somebody's wrapper that calls terminate().

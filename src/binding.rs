@@ -43,6 +43,10 @@ pub enum ActionKind {
     End,
     /// Send FIN after the last byte, then read and discard.
     Linger,
+    /// Send a PING on an HTTP/2 connection.
+    Ping,
+    /// Send GOAWAY and close an HTTP/2 connection when its streams have ended.
+    CloseSession,
     /// List what is in flight on a connection among the requests cut.
     Cut,
     /// Close a connection at once.
@@ -203,15 +207,34 @@ pub fn request_started(key: u32, id: u32, more: bool) -> Result<Actions> {
     event(key, |driver| driver.request_started(id as ConnectionId, more))
 }
 
-/// The answer to the oldest request in flight on a connection has ended.
+/// An answer on a connection has ended; `late` says that its request came only during the termination.
 #[napi(catch_unwind)]
-pub fn request_finished(key: u32, id: u32, arriving: Arriving, said_close: bool) -> Result<Actions> {
+pub fn request_finished(key: u32, id: u32, arriving: Arriving, said_close: bool, late: bool) -> Result<Actions> {
     let arriving = match arriving {
         Arriving::Nothing => drain::Arriving::Nothing,
         Arriving::Body => drain::Arriving::Body,
         Arriving::NextRequest => drain::Arriving::NextRequest,
     };
-    event(key, |driver| driver.request_finished(id as ConnectionId, arriving, said_close))
+    let finished = drain::Finished { arriving, said_close, late };
+    event(key, |driver| driver.request_finished(id as ConnectionId, finished))
+}
+
+/// The client has taken back a request on a multiplexed connection.
+#[napi(catch_unwind)]
+pub fn request_aborted(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.request_aborted(id as ConnectionId))
+}
+
+/// HTTP/2 is spoken on a connection, and the peer has spoken.
+#[napi(catch_unwind)]
+pub fn multiplexed(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.multiplexed(id as ConnectionId))
+}
+
+/// A PING was acknowledged, or could not be sent.
+#[napi(catch_unwind)]
+pub fn ponged(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.ponged(id as ConnectionId))
 }
 
 /// Against what `request_started` said, no further request follows.
@@ -318,6 +341,8 @@ fn encode(action: Action) -> [u32; 2] {
         Action::CloseNotify(id) => (ActionKind::CloseNotify, id),
         Action::End(id) => (ActionKind::End, id),
         Action::Linger(id) => (ActionKind::Linger, id),
+        Action::Ping(id) => (ActionKind::Ping, id),
+        Action::CloseSession(id) => (ActionKind::CloseSession, id),
         Action::Cut(id) => (ActionKind::Cut, id),
         Action::Destroy(id) => (ActionKind::Destroy, id),
         Action::AwaitTurn => (ActionKind::AwaitTurn, 0),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::alarm::{Alarm, AlarmClock};
-use crate::drain::{Action, Arriving, ConnectionId, Drain, Finished, Phase, Report, Stats, Transport};
+use crate::drain::{Action, ConnectionId, Drain, Finished, Phase, Report, Stats, Transport};
 
 /// Called on the alarm's thread when [`Driver::timed_out`] is due; must only pass that on.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -70,8 +70,23 @@ impl Driver {
     }
 
     /// An answer has ended.
-    pub fn request_finished(&mut self, id: ConnectionId, arriving: Arriving, said_close: bool) {
-        self.drain.handle_request_finished(id, Finished { arriving, said_close }, now());
+    pub fn request_finished(&mut self, id: ConnectionId, finished: Finished) {
+        self.drain.handle_request_finished(id, finished, now());
+    }
+
+    /// The client has taken back a request.
+    pub fn request_aborted(&mut self, id: ConnectionId) {
+        self.drain.handle_request_aborted(id);
+    }
+
+    /// HTTP/2 is spoken on this connection.
+    pub fn multiplexed(&mut self, id: ConnectionId) {
+        self.drain.handle_multiplexed(id, now());
+    }
+
+    /// A PING was acknowledged.
+    pub fn ponged(&mut self, id: ConnectionId) {
+        self.drain.handle_ponged(id);
     }
 
     /// No further request follows after all.

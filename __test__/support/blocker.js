@@ -13,10 +13,10 @@ else work();
 
 /** Connects from another thread, and waits until the server knows the connection. */
 async function remoteClient(test, transport, server) {
-  const accepted = once(server, transport.name === 'https' ? 'secureConnection' : 'connection');
+  const accepted = once(server, transport.secure ? 'secureConnection' : 'connection');
   const flag = new Int32Array(new SharedArrayBuffer(4));
   const worker = new Worker(__filename, {
-    workerData: { transportName: transport.name, address: addressOf(server), flag },
+    workerData: { secure: transport.secure, address: addressOf(server), flag },
   });
   test.after(() => worker.terminate());
   const message = () => new Promise((resolve) => worker.once('message', resolve));
@@ -38,14 +38,13 @@ async function remoteClient(test, transport, server) {
 }
 
 function work() {
-  const { transportName, address, flag } = workerData;
-  const socket =
-    transportName === 'https'
-      ? tls.connect({ allowHalfOpen: true, ...trust, ...address })
-      : net.connect({ allowHalfOpen: true, ...address });
+  const { secure, address, flag } = workerData;
+  const socket = secure
+    ? tls.connect({ allowHalfOpen: true, ...trust, ...address })
+    : net.connect({ allowHalfOpen: true, ...address });
   socket.setNoDelay(true);
   const client = new Client(socket);
-  socket.once(transportName === 'https' ? 'secureConnect' : 'connect', () => parentPort.postMessage('connected'));
+  socket.once(secure ? 'secureConnect' : 'connect', () => parentPort.postMessage('connected'));
   parentPort.on('message', async ({ parts, report }) => {
     if (report) {
       const how = await client.ended;

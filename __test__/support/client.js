@@ -68,7 +68,7 @@ class Client {
 
 /** Connects, and waits for the server to have accepted and, under TLS, for both to have shaken hands. */
 async function connect(transport, server, options) {
-  const accepted = once(server, transport.name === 'https' ? 'secureConnection' : 'connection');
+  const accepted = once(server, transport.secure ? 'secureConnection' : 'connection');
   const socket = transport.connect(addressOf(server));
   const [[serverSocket]] = await Promise.all([accepted, once(socket, transport.connected)]);
   const client = new Client(socket, options);

@@ -2,6 +2,7 @@
 
 const { once } = require('node:events');
 const { createHttpTerminator } = require('../..');
+const { closeEverything } = require('./transports');
 
 /** A promise that the test settles. */
 function gate() {
@@ -20,10 +21,7 @@ function gate() {
 async function serve(test, transport, handler, { serverOptions = {}, listen = { port: 0 }, ...options } = {}) {
   const server = transport.createServer({ keepAliveTimeout: 60_000, ...serverOptions }, handler);
   const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000, ...options });
-  test.after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
+  test.after(() => closeEverything(server));
   server.listen({ host: '127.0.0.1', ...listen });
   await once(server, 'listening');
   return { server, terminator };

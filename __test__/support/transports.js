@@ -2,10 +2,12 @@
 
 const fs = require('node:fs');
 const http = require('node:http');
+const http2 = require('node:http2');
 const https = require('node:https');
 const net = require('node:net');
 const path = require('node:path');
 const tls = require('node:tls');
+const { createHttpTerminator } = require('../..');
 
 const credentials = {
   key: fs.readFileSync(path.join(__dirname, 'key.pem')),
@@ -15,9 +17,14 @@ const credentials = {
 /** Made for these tests and trusted by nobody else. */
 const trust = { ca: credentials.cert, servername: 'localhost' };
 
+const connectTls = (address) => tls.connect({ allowHalfOpen: true, ...trust, ...address });
+const requestTls = (options, callback) => https.request({ ...trust, ...options }, callback);
+
 const transports = [
   {
     name: 'http',
+    scheme: 'http',
+    secure: false,
     request: http.request,
     Agent: http.Agent,
     createServer: (options, handler) => http.createServer(options, handler),
@@ -26,12 +33,36 @@ const transports = [
   },
   {
     name: 'https',
-    request: (options, callback) => https.request({ ...trust, ...options }, callback),
+    scheme: 'https',
+    secure: true,
+    request: requestTls,
     Agent: https.Agent,
     createServer: (options, handler) => https.createServer({ ...credentials, ...options }, handler),
-    connect: (address) => tls.connect({ allowHalfOpen: true, ...trust, ...address }),
+    connect: connectTls,
+    connected: 'secureConnect',
+  },
+  {
+    name: 'https beside http2',
+    scheme: 'https',
+    secure: true,
+    request: requestTls,
+    Agent: https.Agent,
+    createServer({ keepAliveTimeout, ...options }, handler) {
+      const server = http2.createSecureServer({ ...credentials, allowHTTP1: true, ...options }, handler);
+      // Not an option of this kind of server, but read by the code that it shares with the others.
+      if (keepAliveTimeout !== undefined) server.keepAliveTimeout = keepAliveTimeout;
+      return server;
+    },
+    connect: connectTls,
     connected: 'secureConnect',
   },
 ];
 
-module.exports = { credentials, transports, trust };
+/** Whatever a test left open; servers of node:http2 have no method for it. */
+function closeEverything(server) {
+  server.close();
+  if (server.closeAllConnections) server.closeAllConnections();
+  else createHttpTerminator({ server, httpResponseTimeout: 0 }).terminate();
+}
+
+module.exports = { closeEverything, credentials, transports, trust };

@@ -50,6 +50,10 @@ pub(super) enum Course {
     Open,
     /// Waits for its turn to be closed as idle. Next: `Open` when a request comes, `Leaving`, `Lingering`.
     Queued,
+    /// HTTP/2: waits for the peer to acknowledge a PING. Next: `ClosingSession`, `Destroyed`, or closed.
+    Pinging { until: Instant },
+    /// HTTP/2: no new streams; closes when the last one has ended. Next: `Destroyed`, or closed.
+    ClosingSession,
     /// Is being closed, by us or by Node after an answer that said close. Next: `Destroyed`, or closed.
     Leaving(Tally),
     /// FIN is sent, input is discarded. Next: `Destroyed`, or closed.
@@ -64,11 +68,12 @@ pub(super) struct Connection {
     pub(super) requests: u32,
     pub(super) receiving: bool,
     pub(super) course: Course,
+    /// Whether HTTP/2 is spoken, as far as that is known.
+    pub(super) multiplexed: bool,
+    /// Whether it has had a request in flight since the termination began.
+    pub(super) busy: bool,
     hijacked: bool,
     used: bool,
-    /// How many of `requests` were in flight when the termination began. Answers come in order, so
-    /// these are the oldest.
-    early: u32,
     /// Set when it is destroyed: what it counts as, and how many requests were cut with it.
     destroyed_as: Option<(Tally, u32)>,
 }
@@ -80,9 +85,10 @@ impl Connection {
             requests: 0,
             receiving: false,
             course: Course::Open,
+            multiplexed: false,
+            busy: false,
             hijacked: false,
             used: false,
-            early: 0,
             destroyed_as: None,
         }
     }
@@ -106,21 +112,13 @@ impl Connection {
 
     /// Whether FIN has left, or is bound to: no further answer reaches the peer.
     pub(super) fn is_leaving(&self) -> bool {
-        !matches!(self.course, Course::Open | Course::Queued)
-    }
-
-    pub(super) fn lingers_until(&self, now: Instant) -> bool {
-        matches!(self.course, Course::Lingering { until, .. } if until <= now)
+        matches!(self.course, Course::Leaving(_) | Course::Lingering { .. } | Course::Destroyed)
     }
 
     pub(super) fn set_requests(&mut self, requests: u32) {
         self.requests = requests;
         self.used |= requests > 0;
         self.receiving = false;
-    }
-
-    pub(super) fn begin_termination(&mut self) {
-        self.early = self.requests;
     }
 
     pub(super) fn start_request(&mut self, more: bool) {
@@ -132,12 +130,11 @@ impl Connection {
         }
     }
 
-    /// Whether the request was in flight when the termination began; `None` if there was no request.
-    pub(super) fn finish_request(&mut self) -> Option<bool> {
-        self.requests = self.requests.checked_sub(1)?;
-        let early = self.early > 0;
-        self.early = self.early.saturating_sub(1);
-        Some(early)
+    /// Whether there was a request to end.
+    pub(super) fn end_request(&mut self) -> bool {
+        let Some(left) = self.requests.checked_sub(1) else { return false };
+        self.requests = left;
+        true
     }
 
     pub(super) fn hijack(&mut self) {
@@ -151,11 +148,9 @@ impl Connection {
     /// Marks it destroyed, and says whether something was under way on it.
     pub(super) fn destroy(&mut self) -> bool {
         let cut = self.cut_at_deadline();
-        let tally = match self.course {
-            Course::Leaving(tally) | Course::Lingering { tally, .. } if cut == 0 => tally,
-            _ if cut > 0 || self.hijacked => Tally::Forced,
-            _ => Tally::Idle,
-        };
+        let answered = matches!(self.course, Course::Leaving(_) | Course::Lingering { .. });
+        let forced = cut > 0 || (self.hijacked && !answered);
+        let tally = if forced { Tally::Forced } else { self.tally() };
         // A second destruction finds the first one's verdict.
         self.destroyed_as.get_or_insert((tally, cut));
         self.course = Course::Destroyed;
@@ -166,25 +161,26 @@ impl Connection {
     fn cut_at_deadline(&self) -> u32 {
         match self.course {
             Course::Destroyed => 0,
-            Course::Open | Course::Queued => self.requests + u32::from(self.receiving),
             Course::Leaving(_) | Course::Lingering { .. } => self.requests,
+            _ => self.requests + u32::from(self.receiving),
         }
     }
 
     /// How many requests are lost with this connection, now that it has closed.
     pub(super) fn cut_by_close(&self) -> u32 {
         match self.course {
-            // The peer went away by itself: it does not want its answers any more.
-            Course::Open | Course::Queued => 0,
             Course::Leaving(_) | Course::Lingering { .. } => self.requests,
             Course::Destroyed => self.destroyed_as.map_or(0, |(_, cut)| cut),
+            // The peer went away by itself: it does not want its answers any more.
+            _ => 0,
         }
     }
 
     pub(super) fn tally(&self) -> Tally {
         match self.course {
-            Course::Open | Course::Queued if self.is_quiet() => Tally::Idle,
-            Course::Open | Course::Queued => Tally::Drained,
+            Course::Open | Course::Queued | Course::Pinging { .. } | Course::ClosingSession => {
+                if self.busy || self.receiving || self.hijacked { Tally::Drained } else { Tally::Idle }
+            }
             Course::Leaving(tally) | Course::Lingering { tally, .. } => tally,
             Course::Destroyed => self.destroyed_as.map_or(Tally::Forced, |(tally, _)| tally),
         }
@@ -196,8 +192,8 @@ impl Connection {
             "Nothing is closed while it is receiving or has a request in flight."
         );
         assert!(
-            self.early <= self.requests,
-            "The requests that were in flight at the beginning are among those in flight."
+            self.multiplexed || !matches!(self.course, Course::Pinging { .. } | Course::ClosingSession),
+            "Only sessions are pinged."
         );
         assert!(
             self.destroyed_as.is_some() == (self.course == Course::Destroyed),

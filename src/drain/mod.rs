@@ -21,6 +21,7 @@
 //!   New, Idle ── silent through a whole turn ──▶ close (FIN), or linger under TLS
 //!   receiving ── its request comes ──▶ Active
 //!   Active ───── last answer ended ──▶ end (FIN after the last byte), or linger
+//!   HTTP/2 ───── PING acknowledged ──▶ close the session (GOAWAY; its streams end first)
 //!   any ──────── deadline ──▶ destroy, and what was in flight is listed as cut
 //! ```
 //!
@@ -79,6 +80,12 @@ pub const LINGER_FOR_BODY: Duration = Duration::from_secs(5);
 /// round trip; one that is not must not hold up a termination.
 pub const LINGER_FOR_CLOSE_NOTIFY: Duration = Duration::from_millis(250);
 
+/// How long an HTTP/2 peer may take to acknowledge a PING (RFC 9113, section 6.7).
+///
+/// What it sent before the acknowledgement has arrived then, and is served. A peer that is alive needs
+/// one round trip; one that is not must not hold up a termination.
+pub const PING_AT_MOST: Duration = Duration::from_millis(100);
+
 /// Names a connection from [`Drain::handle_opened`] until [`Drain::handle_closed`]; may be used again
 /// for another connection afterwards.
 pub type ConnectionId = usize;
@@ -117,6 +124,12 @@ pub enum Action {
     End(ConnectionId),
     /// Send FIN after the last byte, then read and discard until the peer closes.
     Linger(ConnectionId),
+    /// Send a PING on this HTTP/2 connection, and call [`Drain::handle_ponged`] when it is acknowledged
+    /// or can't be sent.
+    Ping(ConnectionId),
+    /// Send GOAWAY on this HTTP/2 connection and close it when its streams have ended. Streams that
+    /// are opened later are refused, in a way that tells the client that it may retry them.
+    CloseSession(ConnectionId),
     /// List what is in flight on this connection among the requests cut.
     Cut(ConnectionId),
     /// Close this connection at once, whatever is under way on it.
@@ -144,6 +157,8 @@ pub struct Finished {
     pub arriving: Arriving,
     /// Whether the answer said `Connection: close`, so that Node ends the connection by itself.
     pub said_close: bool,
+    /// Whether its head came only during the termination.
+    pub late: bool,
 }
 
 /// Drains one server. See the [module documentation](self) for its course and its contract.
@@ -165,8 +180,9 @@ pub struct Drain {
     /// Idle connections that wait for their turn to be closed.
     to_close: VecDeque<ConnectionId>,
     awaiting_turn: bool,
-    /// When lingering ends, earliest first. An entry outlives its connection and is then skipped.
-    lingering: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    /// When waiting for a single peer ends, earliest first. An entry may outlive its connection, and is
+    /// then skipped.
+    patience: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
     actions: VecDeque<Action>,
     report: Report,
 }
@@ -192,7 +208,7 @@ impl Drain {
             deadline: None,
             to_close: VecDeque::new(),
             awaiting_turn: false,
-            lingering: BinaryHeap::new(),
+            patience: BinaryHeap::new(),
             actions: VecDeque::new(),
             report: Report::default(),
         }
@@ -270,11 +286,14 @@ impl Drain {
         if !terminating {
             return;
         }
-        self.actions.push_back(if more { Action::SayKeepAlive(id) } else { Action::SayClose(id) });
+        connection.busy = true;
+        if !connection.multiplexed {
+            self.actions.push_back(if more { Action::SayKeepAlive(id) } else { Action::SayClose(id) });
+        }
         self.assert_invariants();
     }
 
-    /// The answer to the oldest request in flight on this connection has ended.
+    /// An answer on this connection has ended; over HTTP/1, that to the oldest request in flight.
     pub fn handle_request_finished(&mut self, id: ConnectionId, finished: Finished, now: Instant) {
         let phase = self.phase;
         let terminating = self.is_terminating();
@@ -282,11 +301,15 @@ impl Drain {
         if connection.is_leaving() {
             return;
         }
-        let Some(early) = connection.finish_request() else { return };
-        if !terminating {
+        if !connection.end_request() || !terminating {
             return;
         }
-        self.report.count_finished(early);
+        self.report.count_finished(finished.late);
+        if connection.multiplexed {
+            // Its session closes by itself when the last stream has ended.
+            self.assert_invariants();
+            return;
+        }
         if connection.requests == 0 {
             connection.receiving = finished.arriving == Arriving::NextRequest;
         }
@@ -299,6 +322,38 @@ impl Drain {
             // Until the loop has turned, a pipelined request may still be among what was received.
             _ if phase == Phase::Draining && connection.is_quiet() => self.end(id, now),
             _ => {}
+        }
+        self.assert_invariants();
+    }
+
+    /// The client has taken back a request on a multiplexed connection.
+    pub fn handle_request_aborted(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.end_request();
+        }
+        self.assert_invariants();
+    }
+
+    /// HTTP/2 is spoken on this connection, and the peer has spoken.
+    ///
+    /// Needs to be known only when a termination begins or runs.
+    pub fn handle_multiplexed(&mut self, id: ConnectionId, now: Instant) {
+        let terminating = self.is_terminating();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.multiplexed = true;
+        connection.receiving = false;
+        if terminating && !connection.is_leaving() {
+            self.ping(id, now);
+        }
+        self.assert_invariants();
+    }
+
+    /// The PING on this connection was acknowledged.
+    pub fn handle_ponged(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id)
+            && matches!(connection.course, Course::Pinging { .. })
+        {
+            self.close_session(id);
         }
         self.assert_invariants();
     }
@@ -453,15 +508,16 @@ impl Drain {
             self.last_turn = if self.awaiting_turn { LastTurn::Due } else { LastTurn::Running };
             self.await_turn();
         }
-        while let Some(&Reverse((until, id))) = self.lingering.peek() {
+        while let Some(&Reverse((until, id))) = self.patience.peek() {
             if until > now {
                 break;
             }
-            self.lingering.pop();
+            self.patience.pop();
             // The id may have passed to another connection, which is then not due itself.
-            let due = self.connections.get(id).is_some_and(|connection| connection.lingers_until(now));
-            if due {
-                self.destroy(id);
+            match self.connections.get(id).map(|connection| connection.course) {
+                Some(Course::Lingering { until, .. }) if until <= now => self.destroy(id),
+                Some(Course::Pinging { until }) if until <= now => self.close_session(id),
+                _ => {}
             }
         }
         self.assert_invariants();
@@ -483,8 +539,8 @@ impl Drain {
     /// When [`Drain::handle_timeout`] is to be called next, if at all.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let lingering = self.lingering.peek().map(|&Reverse((until, _))| until);
-        [self.deadline, lingering].into_iter().flatten().min()
+        let patience = self.patience.peek().map(|&Reverse((until, _))| until);
+        [self.deadline, patience].into_iter().flatten().min()
     }
 
     fn is_terminating(&self) -> bool {
@@ -499,9 +555,12 @@ impl Drain {
         self.report = Report::default();
         self.closing_server = true;
         self.actions.push_back(Action::CloseServer);
-        for (id, connection) in &mut self.connections {
-            connection.begin_termination();
-            if connection.state() == State::Active && !connection.receiving {
+        for id in self.ids() {
+            let connection = &mut self.connections[id];
+            connection.busy = connection.requests > 0;
+            if connection.multiplexed {
+                self.ping(id, now);
+            } else if connection.state() == State::Active && !connection.receiving {
                 self.actions.push_back(Action::SayClose(id));
             }
         }
@@ -575,7 +634,7 @@ impl Drain {
     fn linger(&mut self, id: ConnectionId, at_most: Duration, tally: Tally, now: Instant) {
         let until = now + at_most;
         self.connections[id].course = Course::Lingering { until, tally };
-        self.lingering.push(Reverse((until, id)));
+        self.patience.push(Reverse((until, id)));
     }
 
     /// The deadline: everything left goes, and nothing is waited for but the sockets' own `close`.
@@ -586,9 +645,25 @@ impl Drain {
         self.closing_server = false;
         self.report.tasks.abandoned += self.tasks;
         self.tasks = 0;
-        for id in self.connections.iter().map(|(id, _)| id).collect::<Vec<_>>() {
+        for id in self.ids() {
             self.destroy(id);
         }
+    }
+
+    fn ping(&mut self, id: ConnectionId, now: Instant) {
+        let until = now + PING_AT_MOST;
+        self.connections[id].course = Course::Pinging { until };
+        self.patience.push(Reverse((until, id)));
+        self.actions.push_back(Action::Ping(id));
+    }
+
+    fn close_session(&mut self, id: ConnectionId) {
+        self.connections[id].course = Course::ClosingSession;
+        self.actions.push_back(Action::CloseSession(id));
+    }
+
+    fn ids(&self) -> Vec<ConnectionId> {
+        self.connections.iter().map(|(id, _)| id).collect()
     }
 
     fn destroy(&mut self, id: ConnectionId) {
@@ -605,7 +680,7 @@ impl Drain {
         self.phase = Phase::Terminated;
         self.deadline = None;
         self.expired = false;
-        self.lingering.clear();
+        self.patience.clear();
         self.to_close.clear();
         self.awaiting_turn = false;
         self.report.duration = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));

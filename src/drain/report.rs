@@ -57,11 +57,11 @@ impl Report {
         self.connections.forced == 0 && self.requests.cut == 0 && self.tasks.abandoned == 0
     }
 
-    pub(super) fn count_finished(&mut self, early: bool) {
-        if early {
-            self.requests.completed += 1;
-        } else {
+    pub(super) fn count_finished(&mut self, late: bool) {
+        if late {
             self.requests.late += 1;
+        } else {
+            self.requests.completed += 1;
         }
     }
 

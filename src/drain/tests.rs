@@ -3,8 +3,9 @@
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
-const ANSWERED: Finished = Finished { arriving: Arriving::Nothing, said_close: true };
-const KEPT_ALIVE: Finished = Finished { arriving: Arriving::Nothing, said_close: false };
+const ANSWERED: Finished = Finished { arriving: Arriving::Nothing, said_close: true, late: false };
+const ANSWERED_LATE: Finished = Finished { late: true, ..ANSWERED };
+const KEPT_ALIVE: Finished = Finished { arriving: Arriving::Nothing, said_close: false, late: false };
 
 /// A machine and the time in its world.
 struct Scene {
@@ -158,7 +159,7 @@ fn an_answer_that_ends_before_the_loop_has_turned_leaves_time_for_what_is_pipeli
     assert_eq!(scene.finish(id, KEPT_ALIVE), []);
     assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
     assert_eq!(scene.turn(), []);
-    scene.finish(id, ANSWERED);
+    scene.finish(id, ANSWERED_LATE);
     assert_eq!(scene.drain.report().requests, report::Requests { completed: 1, late: 1, cut: 0 });
 }
 
@@ -170,7 +171,7 @@ fn half_a_request_is_waited_for() {
     assert_eq!(scene.terminate(), [Action::CloseServer, Action::AwaitTurn]);
     assert_eq!(scene.turn(), []);
     assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
-    scene.finish(id, ANSWERED);
+    scene.finish(id, ANSWERED_LATE);
     assert_eq!(scene.drain.report().requests.late, 1);
 }
 
@@ -210,10 +211,9 @@ fn only_the_last_pipelined_request_says_close() {
     scene.turn();
     assert_eq!(scene.start(id, true), [Action::SayKeepAlive(id)], "a fourth has been received already");
     assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
-    for _ in 0..3 {
-        assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    for finished in [KEPT_ALIVE, KEPT_ALIVE, Finished { late: true, ..KEPT_ALIVE }, ANSWERED_LATE] {
+        assert_eq!(scene.finish(id, finished), []);
     }
-    assert_eq!(scene.finish(id, ANSWERED), []);
     assert_eq!(scene.drain.report().requests, report::Requests { completed: 2, late: 2, cut: 0 });
 }
 
@@ -245,7 +245,7 @@ fn a_request_behind_an_answer_that_said_close_is_listed_as_cut() {
 
 #[test]
 fn an_early_answer_lingers_until_the_peer_is_done_or_time_is_up() {
-    let early = Finished { arriving: Arriving::Body, said_close: true };
+    let early = Finished { arriving: Arriving::Body, said_close: true, late: false };
     let mut scene = Scene::new();
     let (patient, endless) = (scene.active(Transport::Plain, 1), scene.active(Transport::Plain, 1));
     scene.drain.handle_terminate(None, scene.now);
@@ -403,7 +403,7 @@ fn a_request_on_a_connection_that_waits_for_its_turn_is_served() {
     let last = ids[CLOSES_PER_TURN];
     assert_eq!(scene.start(last, false), [Action::SayClose(last)]);
     assert_eq!(scene.turn(), []);
-    scene.finish(last, ANSWERED);
+    scene.finish(last, ANSWERED_LATE);
     assert_eq!(scene.drain.report().requests.late, 1);
 }
 
@@ -500,4 +500,69 @@ fn events_nobody_waits_for_do_nothing() {
         scene.drain.handle_listening();
         assert_eq!(scene.actions(), []);
     }
+}
+
+/// A session with this many streams.
+fn session(scene: &mut Scene, streams: u32) -> ConnectionId {
+    let id = scene.active(Transport::Tls, streams);
+    scene.drain.handle_multiplexed(id, scene.now);
+    id
+}
+
+#[test]
+fn a_session_is_pinged_and_then_closes_when_its_streams_have_ended() {
+    let mut scene = Scene::new();
+    let (idle, busy) = (session(&mut scene, 0), session(&mut scene, 2));
+    assert_eq!(scene.terminate(), [Action::CloseServer, Action::Ping(idle), Action::Ping(busy), Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [], "a session is not idle while its PING is on its way");
+    assert_eq!(scene.start(busy, false), [], "what the peer sent before it knew is served");
+    for id in [idle, busy] {
+        scene.drain.handle_ponged(id);
+        assert_eq!(scene.actions(), [Action::CloseSession(id)]);
+        scene.drain.handle_ponged(id);
+        assert_eq!(scene.actions(), []);
+    }
+    scene.server_closed();
+    scene.close(idle);
+    for finished in [ANSWERED_LATE, KEPT_ALIVE, KEPT_ALIVE] {
+        assert_eq!(scene.finish(busy, finished), []);
+    }
+    assert_eq!(scene.close(busy), [Action::Resolve]);
+    let report = scene.drain.report();
+    assert_eq!(report.requests, report::Requests { completed: 2, late: 1, cut: 0 });
+    assert_eq!(report.connections, report::Connections { idle: 1, drained: 1, forced: 0 });
+}
+
+#[test]
+fn a_session_whose_peer_is_dead_is_closed_without_its_pong() {
+    let mut scene = Scene::new();
+    let id = session(&mut scene, 0);
+    scene.terminate();
+    scene.turn();
+    assert_eq!(scene.pass(PING_AT_MOST), [Action::CloseSession(id)]);
+}
+
+#[test]
+fn hanging_streams_are_cut_at_the_deadline() {
+    let mut scene = Scene::new();
+    let id = session(&mut scene, 3);
+    scene.terminate();
+    scene.turn();
+    scene.drain.handle_ponged(id);
+    scene.drain.handle_request_aborted(id);
+    scene.actions();
+    assert_eq!(scene.expire(SECOND), [Action::Cut(id), Action::Destroy(id)]);
+    assert_eq!(scene.close(id), [Action::Resolve]);
+    assert_eq!(scene.drain.report().requests.cut, 2, "what the client took back is not cut");
+}
+
+#[test]
+fn a_session_that_begins_during_a_termination_is_pinged_too() {
+    let mut scene = Scene::new();
+    let id = scene.open(Transport::Tls);
+    scene.drain.handle_receiving(id);
+    scene.terminate();
+    scene.turn();
+    scene.drain.handle_multiplexed(id, scene.now);
+    assert_eq!(scene.actions(), [Action::Ping(id)]);
 }

@@ -1,0 +1,281 @@
+// What terminate() does to HTTP/2 sessions and streams, with and without TLS.
+
+const assert = require('node:assert/strict');
+const { once } = require('node:events');
+const http2 = require('node:http2');
+const net = require('node:net');
+const { describe, it } = require('node:test');
+const tls = require('node:tls');
+const { createHttpTerminator } = require('..');
+const { addressOf, Client } = require('./support/client');
+const { gate, gatedHandler, serve, turn } = require('./support/server');
+const { credentials, trust } = require('./support/transports');
+
+const { NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
+
+const transports = [
+  { name: 'h2c', scheme: 'http', createServer: (_options, handler) => http2.createServer(handler) },
+  { name: 'h2', scheme: 'https', createServer: (_options, handler) => http2.createSecureServer(credentials, handler) },
+  {
+    name: 'h2 beside http/1.1',
+    scheme: 'https',
+    createServer: (_options, handler) => http2.createSecureServer({ ...credentials, allowHTTP1: true }, handler),
+  },
+];
+
+for (const transport of transports) {
+  /** A client that keeps count of what goes wrong. */
+  const connectSession = async (test, server) => {
+    const session = http2.connect(`${transport.scheme}://localhost:${server.address().port}`, trust);
+    const errors = [];
+    const goaways = [];
+    session.on('error', (error) => errors.push(error));
+    session.on('goaway', (code) => goaways.push(code));
+    test.after(() => session.destroy());
+    await once(session, 'remoteSettings');
+    return { session, errors, goaways, closed: once(session, 'close') };
+  };
+
+  describe(`terminate() over ${transport.name}`, () => {
+    it('closes an idle session with GOAWAY, and the client sees no error', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const [used, unused] = [await connectSession(test, server), await connectSession(test, server)];
+      assert.equal(await answerTo(used.session, '/'), 'answer to /');
+      const address = addressOf(server);
+      const report = await terminator.terminate();
+      await Promise.all([used.closed, unused.closed]);
+      for (const { errors, goaways } of [used, unused]) {
+        assert.deepEqual(errors, []);
+        assert.equal(goaways[0], NGHTTP2_NO_ERROR);
+      }
+      assert.deepEqual(report.connections, { idle: 2, drained: 0, forced: 0 });
+      assert.equal(report.graceful, true);
+      await assert.rejects(once(net.connect(address), 'connect'), { code: 'ECONNREFUSED' });
+    });
+
+    it('closes a client that connected and said nothing', async (test) => {
+      const { server, terminator } = await serve(test, transport, () => {});
+      const accepted = once(server, 'connection');
+      const silent = new Client(net.connect(addressOf(server)));
+      await accepted;
+      const clients = [silent];
+      if (transport.scheme === 'https') {
+        const secured = once(server, 'secureConnection');
+        clients.push(new Client(tls.connect({ ...trust, ...addressOf(server), ALPNProtocols: ['h2'] })));
+        await secured;
+      }
+      const report = await terminator.terminate();
+      for (const client of clients) assert.equal(await client.ended, 'FIN');
+      assert.equal(report.connections.idle, clients.length);
+    });
+
+    it('answers streams in flight whole, through request and stream handlers, then closes the session', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, (request, response) => {
+        if (request.url !== '/stream') handler(request, response);
+      });
+      const [streaming, go] = [gate(), gate()];
+      server.on('stream', async (stream, headers) => {
+        if (headers[':path'] !== '/stream') return;
+        stream.respond({ ':status': 200 });
+        stream.write('first ');
+        streaming.open();
+        await go.passed;
+        stream.end('last');
+      });
+      const { session, errors, closed } = await connectSession(test, server);
+      const answers = ['/slow', '/stream'].map((path) => answerTo(session, path));
+      await Promise.all([arrived('/slow'), streaming.passed]);
+      assert.deepEqual(pick(terminator.stats()), { connections: 1, active: 1, requests: 2 });
+      const terminated = terminator.terminate();
+      await once(session, 'goaway');
+      go.open();
+      open('/slow');
+      assert.deepEqual(await Promise.all(answers), ['answer to /slow', 'first last']);
+      await closed;
+      const report = await terminated;
+      assert.deepEqual(errors, []);
+      assert.deepEqual(report.requests, { completed: 2, late: 0, cut: 0 });
+      assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+    });
+
+    it('serves an upload of which half has come', async (test) => {
+      const begun = gate();
+      const { server, terminator } = await serve(test, transport, async (request, response) => {
+        begun.open();
+        let body = '';
+        for await (const chunk of request) body += chunk;
+        response.end(`received ${body}`);
+      });
+      const { session } = await connectSession(test, server);
+      const stream = session.request({ ':method': 'POST', ':path': '/' });
+      const answer = text(stream);
+      stream.write('half');
+      await begun.passed;
+      const terminated = terminator.terminate();
+      await once(session, 'goaway');
+      stream.end('half');
+      assert.equal(await answer, 'received halfhalf');
+      assert.equal((await terminated).graceful, true);
+    });
+
+    it('counts a handler that itself terminates', async (test) => {
+      let terminated;
+      const { server, terminator } = await serve(test, transport, (_request, response) => {
+        terminated = terminator.terminate();
+        response.end('goodbye');
+      });
+      const { session } = await connectSession(test, server);
+      assert.equal(await answerTo(session, '/'), 'goodbye');
+      assert.deepEqual((await terminated).requests, { completed: 1, late: 0, cut: 0 });
+    });
+
+    it('does not wait for a stream that its client takes back', async (test) => {
+      const { handler, arrived } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const { session } = await connectSession(test, server);
+      const stream = session.request({ ':path': '/never' });
+      stream.on('error', () => {});
+      await arrived('/never');
+      const terminated = terminator.terminate();
+      await once(session, 'goaway');
+      stream.close(http2.constants.NGHTTP2_CANCEL);
+      const report = await terminated;
+      assert.equal(report.graceful, true);
+      assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 0 });
+    });
+
+    it('destroys a hanging stream at the deadline, and names it', async (test) => {
+      const { handler, arrived } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: 50 });
+      const { session } = await connectSession(test, server);
+      session.request({ ':path': '/never' }).on('error', () => {});
+      await arrived('/never');
+      const report = await terminator.terminate();
+      assert.deepEqual(
+        report.cut.map(({ protocol, method, url, headersSent }) => ({ protocol, method, url, headersSent })),
+        [{ protocol: 'http2', method: 'GET', url: '/never', headersSent: false }],
+      );
+      assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 1 });
+      assert.equal(report.connections.forced, 1);
+    });
+
+    it('does not wait for a dead peer to acknowledge a PING', async (test) => {
+      const { server, terminator } = await serve(test, transport, () => {});
+      const opened = once(server, 'session');
+      const address = addressOf(server);
+      const socket =
+        transport.scheme === 'https'
+          ? tls.connect({ ...trust, ...address, ALPNProtocols: ['h2'] })
+          : net.connect(address);
+      test.after(() => socket.destroy());
+      // The preface and an empty SETTINGS frame (RFC 9113, sections 3.4 and 6.5), and nothing after it.
+      socket.write(
+        Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), Buffer.from([0, 0, 0, 4, 0, 0, 0, 0, 0])]),
+      );
+      socket.resume();
+      const [session] = await opened;
+      await once(session, 'remoteSettings');
+      const report = await terminator.terminate();
+      assert.equal(report.graceful, true);
+      assert.equal(report.connections.idle, 1);
+    });
+
+    it('loses none of the streams that ten clients open every millisecond', async (test) => {
+      const { server, terminator } = await serve(test, transport, (_request, response) => {
+        setImmediate(() => response.end('answer'));
+      });
+      const clients = await Promise.all(Array.from({ length: 10 }, () => connectSession(test, server)));
+      const outcomes = { answered: 0, refused: 0, lost: [] };
+      const settled = [];
+      const openStream = ({ session }) => {
+        if (session.closed || session.destroyed) return;
+        settled.push(
+          outcomeOf(session).then((outcome) => {
+            if (outcome === 'answered' || outcome === 'refused') outcomes[outcome] += 1;
+            else outcomes.lost.push(outcome);
+          }),
+        );
+      };
+      const opening = setInterval(() => clients.forEach(openStream), 1);
+      while (outcomes.answered < 300) await turn();
+      const report = await terminator.terminate();
+      await Promise.all(clients.map(({ closed }) => closed));
+      clearInterval(opening);
+      await Promise.all(settled);
+      assert.deepEqual(outcomes.lost, []);
+      assert.equal(report.requests.cut, 0);
+      assert.equal(report.graceful, true);
+      assert.equal(outcomes.answered + outcomes.refused, settled.length);
+    });
+
+    it('lets the same server listen and be terminated again', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      for (let time = 0; time < 2; time += 1) {
+        const { session, closed } = await connectSession(test, server);
+        assert.equal(await answerTo(session, '/'), 'answer to /');
+        assert.equal((await terminator.terminate()).connections.idle, 1);
+        await closed;
+        await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
+      }
+      await terminator.terminate();
+    });
+  });
+
+  it(`takes everything off a server of ${transport.name} again`, () => {
+    const server = transport.createServer({}, () => {});
+    const count = () => server.eventNames().map((event) => [String(event), server.listenerCount(event)]);
+    const before = count();
+    createHttpTerminator({ server }).detach();
+    assert.deepEqual(count(), before);
+  });
+}
+
+/** `answered`, `refused` if the client may retry it, or what else became of it. */
+function outcomeOf(session) {
+  return new Promise((resolve) => {
+    let stream;
+    try {
+      stream = session.request({ ':path': '/' });
+    } catch (error) {
+      // Never sent.
+      resolve(isRefusal(error) ? 'refused' : error);
+      return;
+    }
+    let failure = null;
+    let status = 0;
+    let body = '';
+    stream.on('response', (headers) => {
+      status = headers[':status'];
+    });
+    stream.setEncoding('utf8').on('data', (data) => {
+      body += data;
+    });
+    stream.on('error', (error) => {
+      failure = error;
+    });
+    stream.on('close', () => {
+      if (status === 200 && body === 'answer' && failure === null) resolve('answered');
+      else if (stream.rstCode === NGHTTP2_REFUSED_STREAM || (stream.pending && isRefusal(failure))) resolve('refused');
+      else resolve({ failure, status, body, code: stream.rstCode, pending: stream.pending });
+    });
+  });
+}
+
+function isRefusal(error) {
+  return ['ERR_HTTP2_GOAWAY_SESSION', 'ERR_HTTP2_INVALID_SESSION'].includes(error?.code);
+}
+
+function answerTo(session, path) {
+  return text(session.request({ ':path': path }));
+}
+
+async function text(stream) {
+  let received = '';
+  for await (const chunk of stream.setEncoding('utf8')) received += chunk;
+  return received;
+}
+
+function pick({ connections, active, requests }) {
+  return { connections, active, requests };
+}

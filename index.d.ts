@@ -1,3 +1,5 @@
+import type { Server as HttpServer } from 'node:http';
+import type { Http2SecureServer, Http2Server } from 'node:http2';
 import type { Server } from 'node:net';
 
 /**
@@ -8,7 +10,8 @@ import type { Server } from 'node:net';
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if an option is missing or of the wrong type,
  * `ERR_INVALID_ARG_VALUE` if both timeouts are given and differ.
- * @throws {RangeError} `ERR_OUT_OF_RANGE` if a timeout is negative or NaN.
+ * @throws {RangeError} `ERR_OUT_OF_RANGE` if a timeout is negative or NaN, a delay is not finite, or a close
+ * code may not be sent.
  * Nothing has been attached then.
  *
  * @example
@@ -20,14 +23,16 @@ export function createHttpTerminator(options: HttpTerminatorOptions): HttpTermin
 
 export interface HttpTerminatorOptions {
   /**
-   * The server to end, of `node:http` or `node:https`. Of any other `net.Server`, connections that
-   * never sent a byte are closed at once and the others have `httpResponseTimeout` to end by themselves.
+   * The server to end, of `node:http`, `node:https` or `node:http2`, or several, which then end together, with
+   * one report. Of any other `net.Server`, connections that never sent a byte are closed at once and the
+   * others have `httpResponseTimeout` to end by themselves.
    */
-  server: Server;
+  server: Server | Http2Server | Http2SecureServer | readonly (Server | Http2Server | Http2SecureServer)[];
 
   /**
-   * How long requests in flight may take from `terminate()` on, in milliseconds. What is left then is
-   * destroyed and listed in the report. 0 cuts everything at once, `Infinity` waits as long as it takes.
+   * How long requests in flight may take from `terminate()` on, or from the end of `shutdownDelay`, in
+   * milliseconds. What is left then is destroyed and listed in the report. 0 cuts everything at once,
+   * `Infinity` waits as long as it takes.
    *
    * @default 1000
    */
@@ -38,6 +43,54 @@ export interface HttpTerminatorOptions {
    * are given they must be equal.
    */
   gracefulTerminationTimeout?: number | undefined;
+
+  /**
+   * How long the server goes on accepting after `terminate()`, in milliseconds, until whoever routes
+   * requests to it has noticed that it is about to go. Meanwhile every HTTP/1 answer says
+   * `Connection: close`. Calling `terminate()` again does not start it again.
+   *
+   * @default 0
+   */
+  shutdownDelay?: number | undefined;
+
+  /**
+   * The servers whose WebSocket clients get a close frame when the listener closes, have
+   * `httpResponseTimeout` to answer it, and are terminated then. A `WebSocketServer` of `ws`, or anything
+   * with such `clients`, which are looked at when they are to be closed.
+   *
+   * @default []
+   */
+  webSocketServers?: Iterable<WebSocketServerLike> | undefined;
+
+  /**
+   * The code in that close frame. 1001 means "going away" (RFC 6455, section 7.4.1), 1012 "service restart"
+   * (IANA WebSocket Close Code Number Registry).
+   *
+   * @default 1001
+   */
+  webSocketCloseCode?: number | undefined;
+}
+
+export interface WebSocketServerLike {
+  readonly clients: Iterable<{
+    close(code: number): void;
+    terminate(): void;
+  }>;
+}
+
+/**
+ * What the diagnostics channel `http-terminator:phase` publishes, and `NODE_DEBUG=http-terminator` prints.
+ *
+ * @example
+ * diagnostics_channel.subscribe('http-terminator:phase', ({ phase, stats }) => console.log(phase, stats));
+ */
+export interface PhaseMessage {
+  /** `half time` is when half of `httpResponseTimeout` has passed. */
+  phase: 'delaying' | 'draining' | 'half time' | 'deadline' | 'terminated';
+  server: HttpServer;
+  stats: ConnectionStats;
+  /** At `half time` what is still open, at most 100; else empty. */
+  open: CutRequest[];
 }
 
 export interface HttpTerminator {
@@ -59,10 +112,10 @@ export interface HttpTerminator {
   terminate(): Promise<TerminationReport>;
 
   /**
-   * `serving` until a termination begins, `draining` while it runs, `terminated` after it until the
-   * server listens again.
+   * `serving` until a termination begins, `delaying` during `shutdownDelay`, `draining` while the
+   * termination runs after that, `terminated` after it until the server listens again.
    */
-  readonly state: 'serving' | 'draining' | 'terminated';
+  readonly state: 'serving' | 'delaying' | 'draining' | 'terminated';
 
   /**
    * Aborted when a termination begins, so that event streams and long polls can end themselves. After

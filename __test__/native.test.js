@@ -23,11 +23,20 @@ it('lib/binding.d.ts declares the members of enumerations, and nothing else', ()
 it('an unknown driver or connection is an error or nothing, never a crash', () => {
   assert.throws(() => native.state(4_000_000_000), /no driver has the key/);
   const key = native.create();
-  for (const event of ['closed', 'receiving', 'hijacked', 'answeredEarly', 'nothingMore']) {
+  for (const event of [
+    'closed',
+    'receiving',
+    'hijacked',
+    'answeredEarly',
+    'nothingMore',
+    'multiplexed',
+    'ponged',
+    'requestAborted',
+  ]) {
     assert.equal(native[event](key, 4_000_000_000), null);
   }
   assert.equal(native.requestStarted(key, 7, false), null);
-  assert.equal(native.requestFinished(key, 7, native.Arriving.Nothing, true), null);
+  assert.equal(native.requestFinished(key, 7, native.Arriving.Nothing, true, false), null);
   assert.throws(() => native.opened(key, 99));
   native.release(key);
   native.release(key);

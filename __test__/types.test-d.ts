@@ -1,4 +1,5 @@
 import http from 'node:http';
+import http2 from 'node:http2';
 import https from 'node:https';
 import net from 'node:net';
 import { type ConnectionStats, createHttpTerminator, type HttpTerminator, type TerminationReport } from '../index';
@@ -12,6 +13,10 @@ createHttpTerminator({ server, httpResponseTimeout: 500 });
 createHttpTerminator({ server, gracefulTerminationTimeout: Number.POSITIVE_INFINITY });
 createHttpTerminator({ server, httpResponseTimeout: undefined });
 
+createHttpTerminator({ server: [server, https.createServer(), http2.createServer(), http2.createSecureServer()] });
+createHttpTerminator({ server, shutdownDelay: 300, webSocketCloseCode: 1012 });
+createHttpTerminator({ server, webSocketServers: [{ clients: new Set([{ close() {}, terminate() {} }]) }] });
+
 // @ts-expect-error A server is required.
 createHttpTerminator({});
 // @ts-expect-error An application is not its server.
@@ -22,7 +27,7 @@ createHttpTerminator({ server, httpResponseTimeout: '500' });
 createHttpTerminator({ server, timeout: 500 });
 
 const report: Promise<TerminationReport> = terminator.terminate();
-const state: 'serving' | 'draining' | 'terminated' = terminator.state;
+const state: 'serving' | 'delaying' | 'draining' | 'terminated' = terminator.state;
 const signal: AbortSignal = terminator.signal;
 const stats: ConnectionStats = terminator.stats();
 terminator.waitUntil(Promise.resolve(1));

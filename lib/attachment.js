@@ -8,6 +8,7 @@ const { acceptedSockets, httpSockets, idleSockets, responseOn, socketBelow } = r
 const { Intake } = require('./intake');
 const { closeListener } = require('./listener');
 const native = require('./native');
+const { isObserved, publish } = require('./observer');
 const { connections, unwatchRequests, watchRequests } = require('./requests');
 
 /** @typedef {import('node:net').Server} Server */
@@ -17,10 +18,29 @@ const { connections, unwatchRequests, watchRequests } = require('./requests');
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
 /** @typedef {import('node:http2').ServerHttp2Stream} ServerHttp2Stream */
 /** @typedef {import('node:http2').IncomingHttpHeaders} IncomingHttpHeaders */
-/** @typedef {{ terminationBegan(): void, servingAgain(): void }} User a terminator that shares the attachment */
+/**
+ * A terminator that shares the attachment.
+ *
+ * @typedef {object} User
+ * @property {() => void} terminationBegan
+ * @property {() => void} drainingBegan
+ * @property {() => void} deadlinePassed
+ * @property {() => void} servingAgain
+ */
 /** @typedef {{ counts: import('./binding').Report, cut: CutList, taskErrors: string[] }} Outcome */
 
-const { ActionKind, Arriving, Transport } = native;
+const { ActionKind, Arriving, Milestone, Transport } = native;
+
+/** @typedef {{ delay: number, timeout: number }} Plan in milliseconds */
+
+/** What a milestone is called outside. */
+const PHASES = /** @type {const} */ ({
+  [Milestone.Delaying]: 'delaying',
+  [Milestone.Draining]: 'draining',
+  [Milestone.HalfTime]: 'half time',
+  [Milestone.Deadline]: 'deadline',
+  [Milestone.Terminated]: 'terminated',
+});
 
 /** How many errors of tasks a report names. The rest is only counted. */
 const ERRORS_AT_MOST = 100;
@@ -112,14 +132,14 @@ class Attachment {
   }
 
   /**
-   * @param {number} timeout in milliseconds
+   * @param {Plan} plan
    * @returns {Promise<Outcome>}
    */
-  terminate(timeout) {
+  terminate(plan) {
     if (this.#terminating) {
-      this.#perform(native.terminate(this.#key, timeout, this.#wake));
+      this.#perform(this.#terminate(plan));
     } else if (this.#termination === null || this.state === 'serving' || this.#open > 0) {
-      this.#termination = this.#begin(timeout);
+      this.#termination = this.#begin(plan);
     }
     return /** @type {Promise<Outcome>} */ (this.#termination);
   }
@@ -333,12 +353,11 @@ class Attachment {
     }
   }
 
-  /** @param {number} timeout */
-  #begin(timeout) {
+  /** @param {Plan} plan */
+  #begin(plan) {
     native.inFlight(this.#key, this.#requestCounts());
-    const idle = idleSockets(this.#server);
-    for (const connection of this.#live()) this.#observe(connection, idle);
-    const actions = native.terminate(this.#key, timeout, this.#wake);
+    this.#observe();
+    const actions = this.#terminate(plan);
     this.#terminating = true;
     /** @type {Promise<Outcome>} */
     const termination = new Promise((resolve) => {
@@ -352,11 +371,21 @@ class Attachment {
     return termination;
   }
 
+  /** @param {Plan} plan */
+  #terminate({ delay, timeout }) {
+    return native.terminate(this.#key, delay, timeout, isObserved(), this.#wake);
+  }
+
+  #observe() {
+    const idle = idleSockets(this.#server);
+    for (const connection of this.#live()) this.#observeConnection(connection, idle);
+  }
+
   /**
    * @param {Connection} connection
    * @param {Set<Socket> | undefined} idle
    */
-  #observe(connection, idle) {
+  #observeConnection(connection, idle) {
     if (connection.hijackedBy !== null) return;
     if (connection.session !== null && connection.socket.bytesRead > 0) {
       this.#perform(native.multiplexed(this.#key, connection.id));
@@ -377,6 +406,12 @@ class Attachment {
     for (let index = 0; index < actions.length; index += 2) {
       const connection = /** @type {Connection} */ (this.#connections[actions[index + 1]]);
       switch (actions[index]) {
+        case ActionKind.Announce:
+          this.#announce(actions[index + 1]);
+          break;
+        case ActionKind.Observe:
+          this.#observe();
+          break;
         case ActionKind.CloseServer:
           this.#closeServer();
           break;
@@ -441,6 +476,21 @@ class Attachment {
     if (!this.#terminating || connection.newest?.response !== response) return;
     if (http1.isReceiving(connection, idleSockets(this.#server))) return;
     this.#perform(native.nothingMore(this.#key, connection.id));
+  }
+
+  /** @param {number} milestone */
+  #announce(milestone) {
+    if (milestone === Milestone.Draining) for (const user of this.#users) user.drainingBegan();
+    if (milestone === Milestone.Deadline) for (const user of this.#users) user.deadlinePassed();
+    if (!isObserved()) return;
+    const open = new CutList();
+    if (milestone === Milestone.HalfTime) for (const connection of this.#live()) open.add(connection);
+    publish({
+      phase: PHASES[milestone],
+      server: /** @type {import('node:http').Server} */ (this.#server),
+      stats: native.stats(this.#key),
+      open: open.rows,
+    });
   }
 
   #closeServer() {

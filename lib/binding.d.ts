@@ -4,6 +4,8 @@
 export type Actions = number[] | null;
 
 export const ActionKind: {
+  readonly Announce: number;
+  readonly Observe: number;
   readonly CloseServer: number;
   readonly SayClose: number;
   readonly SayKeepAlive: number;
@@ -17,6 +19,13 @@ export const ActionKind: {
   readonly Destroy: number;
   readonly AwaitTurn: number;
   readonly Resolve: number;
+};
+export const Milestone: {
+  readonly Delaying: number;
+  readonly Draining: number;
+  readonly HalfTime: number;
+  readonly Deadline: number;
+  readonly Terminated: number;
 };
 export const Arriving: { readonly Nothing: number; readonly Body: number; readonly NextRequest: number };
 export const Transport: { readonly Plain: number; readonly Tls: number };
@@ -46,7 +55,7 @@ export interface Stats {
 
 export function create(): number;
 export function release(key: number): void;
-export function state(key: number): 'serving' | 'draining' | 'terminated';
+export function state(key: number): 'serving' | 'delaying' | 'draining' | 'terminated';
 export function inFlight(key: number, requests: Uint32Array): void;
 export function stats(key: number): Stats;
 export function report(key: number): Report;
@@ -64,7 +73,7 @@ export function receiving(key: number, id: number): Actions;
 export function answeredEarly(key: number, id: number): Actions;
 export function taskStarted(key: number): Actions;
 export function taskFinished(key: number, fulfilled: boolean): Actions;
-export function terminate(key: number, timeout: number, wake: () => void): Actions;
+export function terminate(key: number, delay: number, timeout: number, observed: boolean, wake: () => void): Actions;
 export function turned(key: number): Actions;
 export function timedOut(key: number): Actions;
 export function serverClosed(key: number): Actions;

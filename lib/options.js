@@ -3,11 +3,19 @@
 const { invalidArgumentType, invalidArgumentValue, outOfRange } = require('./errors');
 
 const DEFAULT_HTTP_RESPONSE_TIMEOUT = 1000;
+const DEFAULT_SHUTDOWN_DELAY = 0;
+/** "Going away" (RFC 6455, section 7.4.1). */
+const DEFAULT_WEB_SOCKET_CLOSE_CODE = 1001;
+
+/** @typedef {import('../index').WebSocketServerLike} WebSocketServerLike */
 
 /**
  * @typedef {object} Options
  * @property {readonly import('node:net').Server[]} servers
  * @property {number} httpResponseTimeout
+ * @property {number} shutdownDelay
+ * @property {readonly WebSocketServerLike[]} webSocketServers
+ * @property {number} webSocketCloseCode
  */
 
 /**
@@ -18,19 +26,37 @@ function parseOptions(options) {
   if (typeof options !== 'object' || options === null) {
     throw invalidArgumentType('options', 'an object', options);
   }
-  const { server, httpResponseTimeout, gracefulTerminationTimeout } = /** @type {Record<string, unknown>} */ (options);
+  const {
+    server,
+    httpResponseTimeout,
+    gracefulTerminationTimeout,
+    shutdownDelay = DEFAULT_SHUTDOWN_DELAY,
+    webSocketServers = [],
+    webSocketCloseCode = DEFAULT_WEB_SOCKET_CLOSE_CODE,
+  } = /** @type {Record<string, unknown>} */ (options);
   return {
-    servers: [parseServer(server)],
+    servers: parseServers(server),
     httpResponseTimeout:
       parseTimeouts({ httpResponseTimeout, gracefulTerminationTimeout }) ?? DEFAULT_HTTP_RESPONSE_TIMEOUT,
+    shutdownDelay: parseDelay('options.shutdownDelay', shutdownDelay),
+    webSocketServers: parseWebSocketServers(webSocketServers),
+    webSocketCloseCode: parseCloseCode('options.webSocketCloseCode', webSocketCloseCode),
   };
 }
 
+/** @param {unknown} server */
+function parseServers(server) {
+  if (!Array.isArray(server)) return [parseServer('options.server', server)];
+  if (server.length === 0) throw invalidArgumentValue('options.server', server, 'must name at least one server');
+  return [...new Set(server.map((each, index) => parseServer(`options.server[${index}]`, each)))];
+}
+
 /**
+ * @param {string} name
  * @param {unknown} server
  * @returns {import('node:net').Server}
  */
-function parseServer(server) {
+function parseServer(name, server) {
   // What a server can do counts, not its class: `instanceof` fails across realms, and an application
   // (Express, Koa) listens too but is not the server.
   const candidate = /** @type {import('node:net').Server | null | undefined} */ (server);
@@ -40,7 +66,7 @@ function parseServer(server) {
     typeof candidate.close === 'function' &&
     typeof candidate.getConnections === 'function';
   if (!isServer) {
-    throw invalidArgumentType('options.server', 'a server of node:http, node:https or node:net', server);
+    throw invalidArgumentType(name, 'a server of node:http, node:https, node:http2 or node:net', server);
   }
   return candidate;
 }
@@ -72,6 +98,56 @@ function parseTimeout(name, value) {
   if (typeof value !== 'number') throw invalidArgumentType(name, 'of type number', value);
   if (!(value >= 0)) throw outOfRange(name, '>= 0 milliseconds, or Infinity', value);
   return value;
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function parseDelay(name, value) {
+  if (typeof value !== 'number') throw invalidArgumentType(name, 'of type number', value);
+  // A server that delays for ever would never end.
+  if (!(value >= 0 && value < Number.POSITIVE_INFINITY)) throw outOfRange(name, '>= 0 milliseconds, and finite', value);
+  return value;
+}
+
+/**
+ * @param {unknown} servers
+ * @returns {readonly WebSocketServerLike[]}
+ */
+function parseWebSocketServers(servers) {
+  const name = 'options.webSocketServers';
+  if (!isIterable(servers)) throw invalidArgumentType(name, 'an iterable of WebSocket servers', servers);
+  return [...servers].map((server, index) => {
+    // `clients` is looked at again when they are to be closed: it may be a getter that makes a new list.
+    if (!isIterable(server?.clients)) {
+      throw invalidArgumentType(`${name}[${index}]`, 'a WebSocket server with iterable clients', server);
+    }
+    return server;
+  });
+}
+
+/**
+ * @param {any} value
+ * @returns {value is Iterable<any>}
+ */
+function isIterable(value) {
+  return typeof value?.[Symbol.iterator] === 'function';
+}
+
+/**
+ * Those that an application may send (RFC 6455, section 7.4.2, and the IANA registry).
+ *
+ * @param {string} name
+ * @param {unknown} code
+ */
+function parseCloseCode(name, code) {
+  if (typeof code !== 'number') throw invalidArgumentType(name, 'of type number', code);
+  const registered = code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code);
+  if (!Number.isInteger(code) || !(registered || (code >= 3000 && code <= 4999))) {
+    throw outOfRange(name, 'a close code that may be sent: 1000 to 1014 but for 1004 to 1006, or 3000 to 4999', code);
+  }
+  return code;
 }
 
 module.exports = { parseOptions };

@@ -3,24 +3,31 @@
 const { Attachment } = require('./attachment');
 const { invalidArgumentType } = require('./errors');
 const { parseOptions } = require('./options');
+const { closeClients, terminateClients } = require('./websockets');
 
 /** @typedef {import('../index').HttpTerminator} HttpTerminator */
 /** @typedef {import('../index').TerminationReport} TerminationReport */
 /** @typedef {import('./attachment').Outcome} Outcome */
+
+/** Of several servers, the first of these that one is in is the state of all. */
+const STATES = /** @type {const} */ (['draining', 'delaying', 'serving']);
 
 /**
  * @param {unknown} options
  * @returns {HttpTerminator}
  */
 function createHttpTerminator(options) {
-  const { servers, httpResponseTimeout } = parseOptions(options);
+  const { servers, httpResponseTimeout, shutdownDelay, webSocketServers, webSocketCloseCode } = parseOptions(options);
   /** @type {AbortController | null} */
   let controller = null;
   /** @type {{ outcomes: Promise<Outcome>[], report: Promise<TerminationReport> } | null} */
   let termination = null;
 
+  const plan = { delay: shutdownDelay, timeout: httpResponseTimeout };
   const user = {
     terminationBegan: () => abortController().abort(),
+    drainingBegan: () => closeClients(webSocketServers, webSocketCloseCode),
+    deadlinePassed: () => terminateClients(webSocketServers),
     servingAgain() {
       if (controller?.signal.aborted) controller = null;
     },
@@ -40,7 +47,7 @@ function createHttpTerminator(options) {
         .reduce(sum),
     get state() {
       const states = new Set(attachments().map((attachment) => attachment.state));
-      return states.has('draining') ? 'draining' : states.has('serving') ? 'serving' : 'terminated';
+      return STATES.find((state) => states.has(state)) ?? 'terminated';
     },
     get signal() {
       return abortController().signal;
@@ -51,7 +58,7 @@ function createHttpTerminator(options) {
   };
 
   function terminate() {
-    const outcomes = attachments().map((attachment) => attachment.terminate(httpResponseTimeout));
+    const outcomes = attachments().map((attachment) => attachment.terminate(plan));
     const known = termination?.outcomes.every((outcome, index) => outcome === outcomes[index]);
     if (termination === null || !known) termination = { outcomes, report: Promise.all(outcomes).then(report) };
     return termination.report;

@@ -15,7 +15,7 @@ use napi::{Error, Result, Status};
 use napi_derive::napi;
 use slab::Slab;
 
-use crate::drain::{self, Action, ConnectionId, Phase};
+use crate::drain::{self, Action, ConnectionId, Phase, Plan};
 use crate::driver::{Driver, Wake};
 
 thread_local! {
@@ -29,6 +29,10 @@ type Actions = Option<Vec<u32>>;
 /// What JavaScript is asked to do; see `Action` in the crate's `drain` module for each one's meaning.
 #[napi]
 pub enum ActionKind {
+    /// Tell whoever observes of a milestone, whose number is in place of an id.
+    Announce,
+    /// Report what is being received and what is multiplexed.
+    Observe,
     /// Stop listening.
     CloseServer,
     /// Let the last answer in flight on a connection say `Connection: close`.
@@ -55,6 +59,33 @@ pub enum ActionKind {
     AwaitTurn,
     /// The termination is over.
     Resolve,
+}
+
+/// What is worth telling in the course of a termination.
+#[napi]
+pub enum Milestone {
+    /// It has begun, and the listener still accepts.
+    Delaying,
+    /// The listener closes.
+    Draining,
+    /// Half of the timeout has passed.
+    HalfTime,
+    /// The timeout has passed.
+    Deadline,
+    /// It is over.
+    Terminated,
+}
+
+impl From<drain::Milestone> for Milestone {
+    fn from(milestone: drain::Milestone) -> Self {
+        match milestone {
+            drain::Milestone::Delaying => Self::Delaying,
+            drain::Milestone::Draining => Self::Draining,
+            drain::Milestone::HalfTime => Self::HalfTime,
+            drain::Milestone::Deadline => Self::Deadline,
+            drain::Milestone::Terminated => Self::Terminated,
+        }
+    }
 }
 
 /// What is still coming in when an answer has ended.
@@ -133,11 +164,12 @@ pub fn release(key: u32) {
     DRIVERS.with_borrow_mut(|drivers| drivers.try_remove(key as usize));
 }
 
-/// `serving`, `draining` or `terminated`.
+/// `serving`, `delaying`, `draining` or `terminated`.
 #[napi(catch_unwind)]
 pub fn state(key: u32) -> Result<&'static str> {
     with_driver(key, |driver| match driver.phase() {
         Phase::Serving => "serving",
+        Phase::Delaying => "delaying",
         Phase::Reading | Phase::Draining => "draining",
         Phase::Terminated => "terminated",
     })
@@ -273,7 +305,8 @@ pub fn task_finished(key: u32, fulfilled: bool) -> Result<Actions> {
     event(key, |driver| driver.task_finished(fulfilled))
 }
 
-/// Ends the server: requests in flight may take `timeout` milliseconds, for which there may be no end.
+/// Ends the server: it accepts for `delay` more milliseconds, and requests in flight may take `timeout`
+/// milliseconds after that, for which there may be no end. `observed` asks for the milestone at half time.
 ///
 /// `wake` is called when `timed_out` is due, and held no longer than the termination runs.
 ///
@@ -281,15 +314,17 @@ pub fn task_finished(key: u32, fulfilled: bool) -> Result<Actions> {
 ///
 /// When no thread can be had to keep the deadline; nothing has begun then.
 #[napi(catch_unwind)]
-pub fn terminate(key: u32, timeout: f64, wake: Function<(), ()>) -> Result<Actions> {
+pub fn terminate(key: u32, delay: f64, timeout: f64, observed: bool, wake: Function<(), ()>) -> Result<Actions> {
     // Infinity, and what is too long for the clock, is no timeout at all.
     let timeout = Duration::try_from_secs_f64(timeout / 1e3).ok();
+    let delay = Duration::try_from_secs_f64(delay / 1e3).unwrap_or_default();
+    let plan = Plan { delay, timeout, observed };
     let wake = wake.build_threadsafe_function::<()>().callee_handled::<false>().build()?;
     let wake: Wake = Arc::new(move || {
         // Refused only when Node is going away, and with it everything that could be woken.
         wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
     });
-    with_driver(key, |driver| driver.terminate(timeout, wake))??;
+    with_driver(key, |driver| driver.terminate(plan, wake))??;
     due(key)
 }
 
@@ -334,6 +369,8 @@ fn with_driver<T>(key: u32, use_it: impl FnOnce(&mut Driver) -> T) -> Result<T> 
 
 fn encode(action: Action) -> [u32; 2] {
     let (kind, id) = match action {
+        Action::Announce(milestone) => (ActionKind::Announce, Milestone::from(milestone) as usize),
+        Action::Observe => (ActionKind::Observe, 0),
         Action::CloseServer => (ActionKind::CloseServer, 0),
         Action::SayClose(id) => (ActionKind::SayClose, id),
         Action::SayKeepAlive(id) => (ActionKind::SayKeepAlive, id),

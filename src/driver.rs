@@ -4,10 +4,10 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::alarm::{Alarm, AlarmClock};
-use crate::drain::{Action, ConnectionId, Drain, Finished, Phase, Report, Stats, Transport};
+use crate::drain::{Action, ConnectionId, Drain, Finished, Phase, Plan, Report, Stats, Transport};
 
 /// Called on the alarm's thread when [`Driver::timed_out`] is due; must only pass that on.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -124,11 +124,11 @@ impl Driver {
     /// # Errors
     ///
     /// When no thread can be had to keep the deadline; nothing has begun then.
-    pub fn terminate(&mut self, timeout: Option<Duration>, wake: Wake) -> io::Result<()> {
+    pub fn terminate(&mut self, plan: Plan, wake: Wake) -> io::Result<()> {
         if self.waker.is_none() {
             self.waker = Some(Waker { clock: AlarmClock::start()?, wake });
         }
-        self.drain.handle_terminate(timeout, now());
+        self.drain.handle_terminate(plan, now());
         Ok(())
     }
 

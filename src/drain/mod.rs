@@ -6,14 +6,17 @@
 //! # The course of a termination
 //!
 //! ```text
-//!              terminate                 turned                 nothing left
-//!   Serving ───────────────▶ Reading ───────────────▶ Draining ───────────────▶ Terminated
-//!      ▲      the listener   (the loop   idle ones      (answers    resolve          │
-//!      │      closes         reads what  are closed     end; the                     │
-//!      │                     has come)                  deadline cuts)               │
-//!      └────────────────────────────────────────────────────────────────────────────┘
-//!                                 the server listens again
+//!           terminate               delay over          turned           nothing left
+//!   Serving ─────────▶ Delaying ─────────────▶ Reading ───────▶ Draining ───────────▶ Terminated
+//!      ▲              (answers say   listener  (the loop  idle   (answers    resolve       │
+//!      │               close; the    closes     reads     ones    end; the                 │
+//!      │               listener                 what has  close   deadline                 │
+//!      │               accepts)                 come)             cuts)                    │
+//!      └───────────────────────────────────────────────────────────────────────────────────┘
+//!                                  the server listens again
 //! ```
+//!
+//! Without a delay, `Delaying` is left in the moment in which it is entered.
 //!
 //! # The life of a connection during a termination
 //!
@@ -93,20 +96,39 @@ pub type ConnectionId = usize;
 /// Where the server is in its course; see the diagram in the module's documentation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Nothing is asked of the machine. Next: `Reading`.
+    /// Nothing is asked of the machine. Next: `Delaying`, `Reading`.
     Serving,
+    /// The listener still accepts, and every HTTP/1 answer says close: whoever routes requests here
+    /// learns to do without. Next: `Reading`.
+    Delaying,
     /// The listener is closed, and the event loop takes one turn to read what had already come.
     /// Next: `Draining`, or `Terminated` when nothing is left.
     Reading,
     /// Idle connections go, requests in flight are answered. Next: `Terminated`.
     Draining,
-    /// The termination has resolved. Next: `Serving`, or `Reading` when terminated once more.
+    /// The termination has resolved. Next: `Serving`, or `Delaying` or `Reading` when terminated once more.
     Terminated,
+}
+
+/// How a server is to be terminated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How long the listener goes on accepting.
+    pub delay: Duration,
+    /// How long requests in flight may take after that; `None` is as long as they want.
+    pub timeout: Option<Duration>,
+    /// Whether somebody wants to know what is open when half of the timeout has passed.
+    pub observed: bool,
 }
 
 /// What the caller is to do, at once and in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
+    /// The phase has changed; or half of the timeout has passed, which is told only if it was asked for.
+    Announce(Milestone),
+    /// Call [`Drain::handle_receiving`] and [`Drain::handle_multiplexed`] for each connection of which
+    /// that is true now.
+    Observe,
     /// Stop listening, and call [`Drain::handle_server_closed`] when the server has closed.
     CloseServer,
     /// Let the last answer in flight on this connection, and no earlier one, say `Connection: close`.
@@ -138,6 +160,21 @@ pub enum Action {
     AwaitTurn,
     /// The termination is over: [`Drain::report`] is final.
     Resolve,
+}
+
+/// What is worth telling in the course of a termination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Milestone {
+    /// The termination has begun, and the listener still accepts.
+    Delaying,
+    /// The listener closes.
+    Draining,
+    /// Half of the timeout has passed.
+    HalfTime,
+    /// The timeout has passed: what is left is about to be destroyed.
+    Deadline,
+    /// The termination is over.
+    Terminated,
 }
 
 /// The deadline may ring while the event loop is blocked. What came in or was done by then is in time, so
@@ -177,6 +214,11 @@ pub struct Drain {
     /// When the running termination began, and by when it must end; `None` is never.
     began: Option<Instant>,
     deadline: Option<Instant>,
+    /// When to close the listener, and how long to wait after that.
+    delayed_until: Option<Instant>,
+    timeout: Option<Duration>,
+    observed: bool,
+    half_time: Option<Instant>,
     /// Idle connections that wait for their turn to be closed.
     to_close: VecDeque<ConnectionId>,
     awaiting_turn: bool,
@@ -206,6 +248,10 @@ impl Drain {
             last_turn: LastTurn::NotDue,
             began: None,
             deadline: None,
+            delayed_until: None,
+            timeout: None,
+            observed: false,
+            half_time: None,
             to_close: VecDeque::new(),
             awaiting_turn: false,
             patience: BinaryHeap::new(),
@@ -243,7 +289,7 @@ impl Drain {
         let id = self.connections.insert(Connection::new(transport));
         if self.expired {
             self.destroy(id);
-        } else if self.is_terminating() {
+        } else if matches!(self.phase, Phase::Reading | Phase::Draining) {
             // It came in while the listener closed. Whoever connects is about to ask, so it gets a
             // turn of the loop to be heard before it counts as silent.
             if self.phase == Phase::Draining {
@@ -314,7 +360,7 @@ impl Drain {
             connection.receiving = finished.arriving == Arriving::NextRequest;
         }
         match finished.arriving {
-            Arriving::Body if connection.requests == 0 => {
+            Arriving::Body if connection.requests == 0 && (finished.said_close || phase != Phase::Delaying) => {
                 self.linger(id, LINGER_FOR_BODY, Tally::Drained, now);
                 self.actions.push_back(Action::Linger(id));
             }
@@ -338,11 +384,11 @@ impl Drain {
     ///
     /// Needs to be known only when a termination begins or runs.
     pub fn handle_multiplexed(&mut self, id: ConnectionId, now: Instant) {
-        let terminating = self.is_terminating();
+        let draining = matches!(self.phase, Phase::Reading | Phase::Draining);
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.multiplexed = true;
         connection.receiving = false;
-        if terminating && !connection.is_leaving() {
+        if draining && matches!(connection.course, Course::Open | Course::Queued) {
             self.ping(id, now);
         }
         self.assert_invariants();
@@ -447,22 +493,34 @@ impl Drain {
         self.assert_invariants();
     }
 
-    /// End the server: requests in flight may take `timeout` from now on, `None` as long as they want.
+    /// End the server.
     ///
-    /// During a termination it only brings the deadline forward, never puts it off.
-    pub fn handle_terminate(&mut self, timeout: Option<Duration>, now: Instant) {
-        // A timeout past the end of the clock is as good as none.
-        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
-        if self.is_terminating() {
-            if self.last_turn == LastTurn::NotDue {
-                self.deadline = [self.deadline, deadline].into_iter().flatten().min();
+    /// During a termination it only brings the end forward, never puts it off.
+    pub fn handle_terminate(&mut self, Plan { delay, timeout, observed }: Plan, now: Instant) {
+        // What is past the end of the clock is as good as never.
+        let deadline = timeout.and_then(|timeout| now.checked_add(delay)?.checked_add(timeout));
+        match self.phase {
+            Phase::Serving | Phase::Terminated => {
+                self.begin(timeout, observed, now);
+                self.delayed_until = now.checked_add(delay);
+                if !delay.is_zero() {
+                    self.actions.push_back(Action::Announce(Milestone::Delaying));
+                }
             }
-        } else {
-            self.begin(deadline, now);
+            Phase::Delaying => {
+                self.delayed_until = earlier(self.delayed_until, now.checked_add(delay));
+                self.timeout = earlier(self.timeout, timeout);
+            }
+            Phase::Reading | Phase::Draining => {
+                if self.last_turn == LastTurn::NotDue {
+                    self.deadline = earlier(self.deadline, deadline);
+                }
+                if delay.is_zero() && timeout == Some(Duration::ZERO) {
+                    self.cut();
+                }
+            }
         }
-        if timeout == Some(Duration::ZERO) {
-            self.cut();
-        }
+        self.drain_if_due(now);
         self.resolve_if_done(now);
         self.assert_invariants();
     }
@@ -503,6 +561,15 @@ impl Drain {
         if !self.is_terminating() {
             return;
         }
+        if self.phase == Phase::Delaying && self.delayed_until.is_some_and(|until| until <= now) {
+            // Much may have changed since the termination began.
+            self.actions.push_back(Action::Observe);
+            self.drain_if_due(now);
+        }
+        if self.half_time.is_some_and(|half_time| half_time <= now) {
+            self.half_time = None;
+            self.actions.push_back(Action::Announce(Milestone::HalfTime));
+        }
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             self.deadline = None;
             self.last_turn = if self.awaiting_turn { LastTurn::Due } else { LastTurn::Running };
@@ -540,32 +607,55 @@ impl Drain {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let patience = self.patience.peek().map(|&Reverse((until, _))| until);
-        [self.deadline, patience].into_iter().flatten().min()
+        [self.delayed_until, self.half_time, self.deadline, patience].into_iter().flatten().min()
     }
 
     fn is_terminating(&self) -> bool {
-        matches!(self.phase, Phase::Reading | Phase::Draining)
+        matches!(self.phase, Phase::Delaying | Phase::Reading | Phase::Draining)
     }
 
-    fn begin(&mut self, deadline: Option<Instant>, now: Instant) {
-        self.phase = Phase::Reading;
+    fn begin(&mut self, timeout: Option<Duration>, observed: bool, now: Instant) {
+        self.phase = Phase::Delaying;
         self.began = Some(now);
-        self.deadline = deadline;
+        self.timeout = timeout;
+        self.observed = observed;
         self.last_turn = LastTurn::NotDue;
         self.report = Report::default();
         self.closing_server = true;
-        self.actions.push_back(Action::CloseServer);
-        for id in self.ids() {
-            let connection = &mut self.connections[id];
+        for (id, connection) in &mut self.connections {
             connection.busy = connection.requests > 0;
-            if connection.multiplexed {
-                self.ping(id, now);
-            } else if connection.state() == State::Active && !connection.receiving {
+            if connection.state() == State::Active && !connection.receiving && !connection.multiplexed {
                 self.actions.push_back(Action::SayClose(id));
+            }
+        }
+    }
+
+    /// The end of the delay, if it has come.
+    fn drain_if_due(&mut self, now: Instant) {
+        if self.phase != Phase::Delaying {
+            return;
+        }
+        if self.delayed_until.is_none_or(|until| until > now) {
+            return;
+        }
+        self.phase = Phase::Reading;
+        self.delayed_until = None;
+        self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
+        if self.observed {
+            self.half_time = self.timeout.and_then(|timeout| now.checked_add(timeout / 2));
+        }
+        self.actions.push_back(Action::CloseServer);
+        self.actions.push_back(Action::Announce(Milestone::Draining));
+        for id in self.ids() {
+            if self.connections[id].multiplexed {
+                self.ping(id, now);
             }
         }
         if !self.connections.is_empty() {
             self.await_turn();
+        }
+        if self.timeout == Some(Duration::ZERO) {
+            self.cut();
         }
     }
 
@@ -640,7 +730,9 @@ impl Drain {
     /// The deadline: everything left goes, and nothing is waited for but the sockets' own `close`.
     fn cut(&mut self) {
         self.deadline = None;
+        self.half_time = None;
         self.expired = true;
+        self.actions.push_back(Action::Announce(Milestone::Deadline));
         self.phase = Phase::Draining;
         self.closing_server = false;
         self.report.tasks.abandoned += self.tasks;
@@ -679,11 +771,13 @@ impl Drain {
         }
         self.phase = Phase::Terminated;
         self.deadline = None;
+        self.half_time = None;
         self.expired = false;
         self.patience.clear();
         self.to_close.clear();
         self.awaiting_turn = false;
         self.report.duration = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        self.actions.push_back(Action::Announce(Milestone::Terminated));
         self.actions.push_back(Action::Resolve);
     }
 
@@ -707,4 +801,9 @@ impl Drain {
             );
         }
     }
+}
+
+/// The earlier of two points in time, of which `None` is never.
+fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    [one, other].into_iter().flatten().min()
 }

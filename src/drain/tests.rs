@@ -40,8 +40,12 @@ impl Scene {
     }
 
     fn terminate(&mut self) -> Vec<Action> {
-        self.drain.handle_terminate(Some(SECOND), self.now);
+        self.terminate_within(Some(SECOND));
         self.actions()
+    }
+
+    fn terminate_within(&mut self, timeout: Option<Duration>) {
+        self.drain.handle_terminate(Plan { delay: Duration::ZERO, timeout, observed: false }, self.now);
     }
 
     fn turn(&mut self) -> Vec<Action> {
@@ -81,8 +85,11 @@ impl Scene {
         self.turn()
     }
 
+    /// What is to be done. What is to be told has a scene of its own.
     fn actions(&mut self) -> Vec<Action> {
-        std::iter::from_fn(|| self.drain.poll_action()).collect()
+        std::iter::from_fn(|| self.drain.poll_action())
+            .filter(|action| !matches!(action, Action::Announce(_)))
+            .collect()
     }
 }
 
@@ -128,7 +135,7 @@ fn an_idle_tls_connection_gets_a_close_notify_and_a_while_to_answer_it() {
 fn a_request_in_flight_is_told_to_close_and_ends() {
     let mut scene = Scene::new();
     let id = scene.active(Transport::Plain, 1);
-    assert_eq!(scene.terminate(), [Action::CloseServer, Action::SayClose(id), Action::AwaitTurn]);
+    assert_eq!(scene.terminate(), [Action::SayClose(id), Action::CloseServer, Action::AwaitTurn]);
     assert_eq!(scene.turn(), []);
     assert_eq!(scene.finish(id, ANSWERED), [], "Node closes the connection after an answer that says so");
     scene.server_closed();
@@ -248,7 +255,7 @@ fn an_early_answer_lingers_until_the_peer_is_done_or_time_is_up() {
     let early = Finished { arriving: Arriving::Body, said_close: true, late: false };
     let mut scene = Scene::new();
     let (patient, endless) = (scene.active(Transport::Plain, 1), scene.active(Transport::Plain, 1));
-    scene.drain.handle_terminate(None, scene.now);
+    scene.terminate_within(None);
     scene.actions();
     scene.turn();
     assert_eq!(scene.finish(patient, early), [Action::Linger(patient)]);
@@ -350,7 +357,7 @@ fn what_comes_after_the_deadline_is_cut_at_once() {
 fn no_time_at_all_cuts_at_once() {
     let mut scene = Scene::new();
     let id = scene.active(Transport::Plain, 1);
-    scene.drain.handle_terminate(Some(Duration::ZERO), scene.now);
+    scene.terminate_within(Some(Duration::ZERO));
     assert!(scene.actions().ends_with(&[Action::Cut(id), Action::Destroy(id)]));
     assert_eq!(scene.close(id), [Action::Resolve]);
 }
@@ -359,12 +366,12 @@ fn no_time_at_all_cuts_at_once() {
 fn the_earlier_deadline_wins() {
     let mut scene = Scene::new();
     scene.active(Transport::Plain, 1);
-    scene.drain.handle_terminate(None, scene.now);
+    scene.terminate_within(None);
     assert_eq!(scene.drain.poll_timeout(), None);
-    scene.drain.handle_terminate(Some(SECOND), scene.now);
+    scene.terminate_within(Some(SECOND));
     assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SECOND));
-    scene.drain.handle_terminate(Some(SECOND * 2), scene.now);
-    scene.drain.handle_terminate(None, scene.now);
+    scene.terminate_within(Some(SECOND * 2));
+    scene.terminate_within(None);
     assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SECOND));
     assert_eq!(scene.actions().iter().filter(|&&action| action == Action::CloseServer).count(), 1);
 }
@@ -373,7 +380,7 @@ fn the_earlier_deadline_wins() {
 fn a_timeout_beyond_the_end_of_time_is_none() {
     let mut scene = Scene::new();
     scene.active(Transport::Plain, 1);
-    scene.drain.handle_terminate(Some(Duration::MAX), scene.now);
+    scene.terminate_within(Some(Duration::MAX));
     assert_eq!(scene.drain.poll_timeout(), None);
 }
 
@@ -472,7 +479,7 @@ fn requests_in_flight_are_taken_over_at_once() {
     scene.drain.handle_requests(&[0, 2]);
     let expected = Stats { connections: 2, idle: 1, active: 1, requests: 2, ..Stats::default() };
     assert_eq!(scene.drain.stats(), expected);
-    assert_eq!(scene.terminate(), [Action::CloseServer, Action::SayClose(active), Action::AwaitTurn]);
+    assert_eq!(scene.terminate(), [Action::SayClose(active), Action::CloseServer, Action::AwaitTurn]);
     scene.drain.handle_requests(&[7, 7]);
     assert_eq!(scene.drain.stats(), expected, "during a termination the machine counts by itself");
     assert_eq!(scene.turn(), [Action::Close(idle)]);
@@ -565,4 +572,70 @@ fn a_session_that_begins_during_a_termination_is_pinged_too() {
     scene.turn();
     scene.drain.handle_multiplexed(id, scene.now);
     assert_eq!(scene.actions(), [Action::Ping(id)]);
+}
+
+const DELAY: Duration = Duration::from_millis(300);
+
+fn delayed(scene: &mut Scene) -> Vec<Action> {
+    scene.drain.handle_terminate(Plan { delay: DELAY, timeout: Some(SECOND), observed: false }, scene.now);
+    scene.actions()
+}
+
+#[test]
+fn while_it_delays_a_server_accepts_and_says_close() {
+    let mut scene = Scene::new();
+    let active = scene.active(Transport::Plain, 1);
+    let idle = scene.idle(Transport::Plain);
+    assert_eq!(delayed(&mut scene), [Action::SayClose(active)]);
+    assert_eq!(scene.drain.phase(), Phase::Delaying);
+    assert_eq!(scene.finish(active, KEPT_ALIVE), [], "its head had left; it may send another request");
+    let opened = scene.open(Transport::Plain);
+    assert_eq!(scene.start(opened, false), [Action::SayClose(opened)]);
+    assert_eq!(scene.finish(opened, ANSWERED_LATE), []);
+    scene.close(opened);
+    assert_eq!(scene.pass(DELAY / 2), []);
+    assert_eq!(delayed(&mut scene), [], "a second call does not start it again");
+    assert_eq!(scene.pass(DELAY / 2), [Action::Observe, Action::CloseServer, Action::AwaitTurn]);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SECOND), "the timeout runs from the end of the delay");
+    assert_eq!(scene.turn(), [Action::Close(active), Action::Close(idle)]);
+}
+
+#[test]
+fn a_second_call_without_a_delay_ends_the_delay() {
+    let mut scene = Scene::new();
+    delayed(&mut scene);
+    assert_eq!(scene.terminate(), [Action::CloseServer]);
+    assert_eq!(scene.server_closed(), [Action::Resolve]);
+}
+
+#[test]
+fn sessions_carry_on_while_the_server_delays() {
+    let mut scene = Scene::new();
+    let id = session(&mut scene, 1);
+    assert_eq!(delayed(&mut scene), []);
+    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    assert_eq!(scene.start(id, false), []);
+    assert!(scene.pass(DELAY).contains(&Action::Ping(id)));
+}
+
+#[test]
+fn milestones_are_told_in_order() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.drain.handle_terminate(Plan { delay: DELAY, timeout: Some(SECOND), observed: true }, scene.now);
+    let mut told = Vec::new();
+    for time in [Duration::ZERO, DELAY, SECOND / 2, SECOND / 2] {
+        scene.now += time;
+        scene.drain.handle_timeout(scene.now);
+        for _ in 0..2 {
+            scene.drain.handle_turned(scene.now);
+        }
+        told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
+    }
+    scene.drain.handle_closed(id, scene.now);
+    told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
+    told.retain(|action| matches!(action, Action::Announce(_)));
+    let expected =
+        [Milestone::Delaying, Milestone::Draining, Milestone::HalfTime, Milestone::Deadline, Milestone::Terminated];
+    assert_eq!(told, expected.map(Action::Announce));
 }

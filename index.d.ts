@@ -103,8 +103,8 @@ export interface HttpTerminator {
    * a server that does not listen it ends the connections that are left. If a termination by another
    * terminator of the same server is running, this joins it, and the earlier deadline counts.
    *
-   * The promise rejects only if the operating system has no thread left to keep the deadline; nothing
-   * has begun then.
+   * The promise rejects only if the operating system has no thread left to keep the deadline, in which
+   * case nothing has begun, or with what the server's own `close()` throws, after the rest has ended.
    *
    * @example
    * afterAll(() => terminator.terminate());

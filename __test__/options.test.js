@@ -8,6 +8,7 @@ const { createHttpTerminator } = require('..');
 describe('createHttpTerminator()', () => {
   const server = http.createServer();
   const invalidType = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
+  const invalidValue = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
   const outOfRange = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
 
   for (const [what, options, error, message] of [
@@ -40,9 +41,43 @@ describe('createHttpTerminator()', () => {
     [
       'two timeouts that differ',
       { server, httpResponseTimeout: 1, gracefulTerminationTimeout: 2 },
-      { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' },
+      invalidValue,
       /'options\.gracefulTerminationTimeout'.*\(1\).* Received 2$/,
     ],
+    ['an empty list of servers', { server: [] }, invalidValue, /'options\.server' must name at least one server/],
+    [
+      'a list with something else in it',
+      { server: [server, 5] },
+      invalidType,
+      /"options\.server\[1\]".*type number \(5\)$/,
+    ],
+    ['a delay that is not a number', { server, shutdownDelay: '1s' }, invalidType, /"options\.shutdownDelay"/],
+    ['a negative delay', { server, shutdownDelay: -1 }, outOfRange, /"options\.shutdownDelay".* Received -1$/],
+    [
+      'an endless delay',
+      { server, shutdownDelay: Number.POSITIVE_INFINITY },
+      outOfRange,
+      /finite.* Received Infinity$/,
+    ],
+    ['one WebSocket server that is not in a list', { server, webSocketServers: {} }, invalidType, /an iterable/],
+    [
+      'a WebSocket server without clients',
+      { server, webSocketServers: [{ clients: new Set() }, {}] },
+      invalidType,
+      /"options\.webSocketServers\[1\]" property must be a WebSocket server with iterable clients/,
+    ],
+    [
+      'a close code of a wrong type',
+      { server, webSocketCloseCode: '1001' },
+      invalidType,
+      /"options\.webSocketCloseCode"/,
+    ],
+    ...[999, 1004, 1005, 1006, 1015, 2999, 5000, 1000.5, Number.NaN].map((code) => [
+      `the close code ${code}, which may not be sent`,
+      { server, webSocketCloseCode: code },
+      outOfRange,
+      new RegExp(`Received ${code}$`),
+    ]),
   ]) {
     it(`refuses ${what}`, () => {
       const before = server.eventNames().map((event) => [event, server.listenerCount(event)]);

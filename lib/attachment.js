@@ -80,8 +80,10 @@ class Attachment {
   /** @type {Promise<Outcome> | null} */
   #termination = null;
   #terminating = false;
-  /** @type {(outcome: Outcome) => void} */
+  /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
+  /** @type {{ error: unknown } | null} */
+  #failure = null;
   #cut = new CutList();
   /** @type {string[]} */
   #taskErrors = [];
@@ -494,8 +496,16 @@ class Attachment {
   }
 
   #closeServer() {
-    if (this.#server.listening) closeListener(this.#server);
-    else this.#perform(native.serverClosed(this.#key));
+    try {
+      if (this.#server.listening) {
+        closeListener(this.#server);
+        return;
+      }
+    } catch (error) {
+      // Thrown by somebody's own `close()`. Whoever terminates hears of it when everything else has ended.
+      this.#failure = { error };
+    }
+    this.#perform(native.serverClosed(this.#key));
   }
 
   /** @param {Connection} connection */
@@ -511,7 +521,8 @@ class Attachment {
     this.#cut = new CutList();
     this.#taskErrors = [];
     this.#tasks.clear();
-    this.#resolve(outcome);
+    this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
+    this.#failure = null;
     // Somebody listened again before everything had ended.
     if (this.#server.listening) this.#listening();
     this.#wakeOrSleep();

@@ -1,0 +1,145 @@
+// One terminator for several servers, and servers that share a port with other processes.
+
+const assert = require('node:assert/strict');
+const { fork } = require('node:child_process');
+const { once } = require('node:events');
+const http = require('node:http');
+const http2 = require('node:http2');
+const https = require('node:https');
+const path = require('node:path');
+const { describe, it } = require('node:test');
+const { Worker } = require('node:worker_threads');
+const { createHttpTerminator } = require('..');
+const { addressOf, connect, requestText } = require('./support/client');
+const { gatedHandler } = require('./support/server');
+const { closeEverything, credentials, transports } = require('./support/transports');
+
+const [plain, secure] = transports;
+
+describe('several servers', () => {
+  it('end together, with one report', async (test) => {
+    const { handler, arrived, open } = gatedHandler();
+    const servers = [http.createServer(handler), https.createServer(credentials, handler), http2.createServer(handler)];
+    const terminator = createHttpTerminator({ server: servers, httpResponseTimeout: 60_000 });
+    test.after(() => servers.forEach(closeEverything));
+    for (const server of servers) await once(server.listen(0, '127.0.0.1'), 'listening');
+    const idle = await connect(plain, servers[0]);
+    await idle.write(requestText());
+    await idle.until(/answer to/);
+    const active = await connect(secure, servers[1]);
+    await active.write(requestText('/slow'));
+    await arrived('/slow');
+    const session = http2.connect(`http://127.0.0.1:${servers[2].address().port}`);
+    await once(session, 'remoteSettings');
+    const stream = session.request({ ':path': '/stream' }).resume();
+    await arrived('/stream');
+    assert.equal(terminator.stats().requests, 2);
+    const terminated = terminator.terminate();
+    assert.equal(terminator.state, 'draining');
+    open('/slow');
+    open('/stream');
+    await Promise.all([active.ended, once(stream, 'end')]);
+    const report = await terminated;
+    assert.deepEqual(report.requests, { completed: 2, late: 0, cut: 0 });
+    assert.deepEqual(report.connections, { idle: 1, drained: 2, forced: 0 });
+    assert.equal(terminator.state, 'terminated');
+    assert.ok(servers.every((server) => !server.listening));
+  });
+
+  it('have one deadline', async (test) => {
+    const { handler, arrived } = gatedHandler();
+    const servers = [http.createServer(handler), http.createServer(handler)];
+    const terminator = createHttpTerminator({ server: servers, httpResponseTimeout: 40 });
+    test.after(() => servers.forEach(closeEverything));
+    for (const [index, server] of servers.entries()) {
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      await (await connect(plain, server)).write(requestText(`/never${index}`));
+      await arrived(`/never${index}`);
+    }
+    const report = await terminator.terminate();
+    assert.deepEqual(report.cut.map(({ url }) => url).sort(), ['/never0', '/never1']);
+  });
+
+  it('end although one of them fails', async (test) => {
+    class BrokenServer extends http.Server {
+      close() {
+        if (closable) super.close();
+        else throw new Error('broken');
+      }
+    }
+    let closable = false;
+    const [broken, sound] = [new BrokenServer(), http.createServer()];
+    const terminator = createHttpTerminator({ server: [broken, sound] });
+    test.after(() => [broken, sound].forEach(closeEverything));
+    for (const server of [broken, sound]) await once(server.listen(0, '127.0.0.1'), 'listening');
+    await assert.rejects(terminator.terminate(), { message: 'broken' });
+    closable = true;
+    assert.equal(sound.listening, false);
+  });
+
+  it('count once if they are the same', async () => {
+    const server = http.createServer();
+    const terminator = createHttpTerminator({ server: [server, server] });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    assert.equal((await terminator.terminate()).graceful, true);
+  });
+});
+
+it('a cluster worker ends without closing the listener of its siblings', async (test) => {
+  const primary = fork(path.join(__dirname, 'support', 'cluster.js'));
+  test.after(() => primary.kill());
+  const [{ port }] = await once(primary, 'message');
+  primary.send('terminate one');
+  const [{ graceful, answered }] = await once(primary, 'message');
+  assert.equal(graceful, true);
+  assert.equal(answered, 'in flight');
+  for (let count = 0; count < 20; count += 1) {
+    const client = await connectTo(port);
+    await client.write(requestText());
+    await client.until(/worker 2/);
+    client.socket.destroy();
+  }
+  const exited = once(primary, 'exit');
+  primary.send('end');
+  await exited;
+});
+
+it('a server in a worker thread ends there, and others go on', async (test) => {
+  const { handler } = gatedHandler();
+  const server = http.createServer(handler);
+  test.after(() => closeEverything(server));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const worker = new Worker(
+    `const http = require('node:http');
+     const { createHttpTerminator } = require(${JSON.stringify(path.join(__dirname, '..'))});
+     const { parentPort } = require('node:worker_threads');
+     const server = http.createServer((request, response) => response.end('from the worker'));
+     const terminator = createHttpTerminator({ server });
+     server.listen(0, '127.0.0.1', () => parentPort.postMessage(server.address().port));
+     parentPort.once('message', async () => {
+       parentPort.postMessage((await terminator.terminate()).connections);
+       parentPort.close();
+     });`,
+    { eval: true },
+  );
+  const exited = once(worker, 'exit');
+  const [port] = await once(worker, 'message');
+  const client = await connectTo(port);
+  await client.write(requestText());
+  await client.until(/from the worker/);
+  worker.postMessage('terminate');
+  const [connections] = await once(worker, 'message');
+  assert.equal(await client.ended, 'FIN');
+  assert.deepEqual(connections, { idle: 1, drained: 0, forced: 0 });
+  const other = await connectTo(addressOf(server).port);
+  await other.write(requestText());
+  await other.until(/answer to/);
+  await exited;
+});
+
+async function connectTo(port) {
+  const { Client } = require('./support/client');
+  const socket = require('node:net').connect(port, '127.0.0.1');
+  await once(socket, 'connect');
+  return new Client(socket);
+}

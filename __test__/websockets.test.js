@@ -1,0 +1,127 @@
+// Upgraded connections and tunnels: close frames where they are understood, grace for all.
+
+const assert = require('node:assert/strict');
+const { once } = require('node:events');
+const { describe, it } = require('node:test');
+const { Server: SocketServer } = require('socket.io');
+const { io: connectSocket } = require('socket.io-client');
+const { WebSocket, WebSocketServer } = require('ws');
+const { createHttpTerminator } = require('..');
+const { connect, requestText } = require('./support/client');
+const { serve, turn } = require('./support/server');
+const { transports, trust } = require('./support/transports');
+
+for (const transport of transports) {
+  const addressOf = (server) => `${transport.scheme.replace('http', 'ws')}://127.0.0.1:${server.address().port}/chat`;
+
+  /** A server of ws beside a terminator that knows it, and a client of it. */
+  const serveWebSockets = async (test, options) => {
+    const server = transport.createServer({}, () => {});
+    const webSockets = new WebSocketServer({ server });
+    const terminator = createHttpTerminator({
+      server,
+      webSocketServers: [webSockets],
+      httpResponseTimeout: 60_000,
+      ...options,
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const connected = once(webSockets, 'connection');
+    const client = new WebSocket(addressOf(server), trust);
+    test.after(() => client.terminate());
+    const [[serverClient]] = await Promise.all([connected, once(client, 'open')]);
+    return { terminator, client, serverClient };
+  };
+
+  describe(`webSocketServers over ${transport.name}`, () => {
+    for (const code of [undefined, 1012]) {
+      it(`sends each client a close frame with ${code ?? 'the default code, 1001'}`, async (test) => {
+        const { terminator, client } = await serveWebSockets(test, { webSocketCloseCode: code });
+        const closed = once(client, 'close');
+        const report = await terminator.terminate();
+        const [received] = await closed;
+        assert.equal(received, code ?? 1001);
+        assert.equal(report.graceful, true);
+        assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+      });
+    }
+
+    it('delivers what was sent before the close frame', async (test) => {
+      const { terminator, client, serverClient } = await serveWebSockets(test, {});
+      const messages = [];
+      client.on('message', (data) => messages.push(String(data)));
+      const closed = once(client, 'close');
+      serverClient.send('last words');
+      await terminator.terminate();
+      await closed;
+      assert.deepEqual(messages, ['last words']);
+    });
+
+    it('terminates a client that ignores the close frame at the deadline', async (test) => {
+      const { terminator, client } = await serveWebSockets(test, { httpResponseTimeout: 60 });
+      // Nothing is read any more, so nothing is answered.
+      client.pause();
+      const report = await terminator.terminate();
+      assert.equal(report.connections.forced, 1);
+      assert.equal(report.cut[0].url, '/chat');
+      const closed = once(client, 'close');
+      client.resume();
+      await closed;
+    });
+  });
+
+  describe(`CONNECT tunnels over ${transport.name}`, () => {
+    const serveTunnel = async (test, options) => {
+      const { server, terminator } = await serve(test, transport, () => {}, options);
+      server.on('connect', (_request, socket) => {
+        socket.write('HTTP/1.1 200 Connection Established\r\n\r\n');
+        socket.pipe(socket);
+      });
+      const client = await connect(transport, server);
+      await client.write(requestText('localhost:80', { method: 'CONNECT' }));
+      await client.until(/Established\r\n\r\n/);
+      assert.equal(terminator.stats().upgraded, 1);
+      return { terminator, client };
+    };
+
+    it('carry on until they end by themselves', async (test) => {
+      const { terminator, client } = await serveTunnel(test, {});
+      const terminated = terminator.terminate();
+      await turn();
+      await client.write('ping');
+      await client.until(/ping/);
+      client.socket.end();
+      assert.equal((await terminated).graceful, true);
+    });
+
+    it('are destroyed at the deadline', async (test) => {
+      const { terminator, client } = await serveTunnel(test, { httpResponseTimeout: 50 });
+      const report = await terminator.terminate();
+      await client.ended;
+      assert.equal(report.connections.forced, 1);
+      assert.deepEqual([report.cut[0].method, report.cut[0].url], ['CONNECT', 'localhost:80']);
+    });
+  });
+
+  describe(`socket.io over ${transport.name}`, () => {
+    it('tells its clients, as the README shows it', async (test) => {
+      const server = transport.createServer({}, () => {});
+      const io = new SocketServer(server);
+      test.after(() => io.close());
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      terminator.signal.addEventListener('abort', () => io.disconnectSockets(true));
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const connected = once(io, 'connection');
+      const client = connectSocket(`${transport.scheme}://127.0.0.1:${server.address().port}`, {
+        ...trust,
+        transports: ['websocket'],
+        reconnection: false,
+      });
+      test.after(() => client.close());
+      await connected;
+      const disconnected = new Promise((resolve) => client.once('disconnect', resolve));
+      const report = await terminator.terminate();
+      assert.equal(await disconnected, 'io server disconnect');
+      assert.equal(report.graceful, true);
+    });
+  });
+}

@@ -9,6 +9,7 @@ const { Intake } = require('./intake');
 const { closeListener } = require('./listener');
 const native = require('./native');
 const { isObserved, publish } = require('./observer');
+const { OpenConnections } = require('./open-connections');
 const { connections, unwatchRequests, watchRequests } = require('./requests');
 
 /** @typedef {import('node:net').Server} Server */
@@ -66,14 +67,14 @@ class Attachment {
   #key = native.create();
   /** @type {Set<User>} */
   #users = new Set();
+  #openConnections = new OpenConnections();
   /**
-   * By the machine's id.
+   * By the machine's id, during a termination.
    *
    * @type {(Connection | undefined)[]}
    */
-  #connections = [];
-  #open = 0;
-  #awake = false;
+  #draining = [];
+  #watching = false;
   /** @type {Set<symbol>} */
   #tasks = new Set();
 
@@ -115,7 +116,7 @@ class Attachment {
     }
     for (const event of HIJACKING_EVENTS) if (server.listenerCount(event) > 0) this.#followHijacking(event);
     this.#adoptOpenConnections();
-    this.#wakeOrSleep();
+    if (server.listening) this.#watch();
   }
 
   get state() {
@@ -123,8 +124,15 @@ class Attachment {
   }
 
   stats() {
+    if (this.#terminating) return native.stats(this.#key);
+    // While the server is serving the machine knows no connections. They are shown to it for a moment.
+    const shown = [...this.#openConnections];
+    for (const connection of shown) this.#enter(connection);
     native.inFlight(this.#key, this.#requestCounts());
-    return native.stats(this.#key);
+    const stats = native.stats(this.#key);
+    for (const { id } of shown) native.closed(this.#key, id);
+    this.#draining = [];
+    return stats;
   }
 
   /** @param {User} user */
@@ -140,7 +148,7 @@ class Attachment {
   terminate(plan) {
     if (this.#terminating) {
       this.#perform(this.#terminate(plan));
-    } else if (this.#termination === null || this.state === 'serving' || this.#open > 0) {
+    } else if (this.#termination === null || this.state === 'serving' || this.#hasOpenConnections()) {
       this.#termination = this.#begin(plan);
     }
     return /** @type {Promise<Outcome>} */ (this.#termination);
@@ -200,10 +208,7 @@ class Attachment {
   /** @param {Connection} connection */
   closed(connection) {
     this.#perform(native.closed(this.#key, connection.id));
-    this.#connections[connection.id] = undefined;
-    this.#open -= 1;
-    if (this.#open === 0) this.#connections.length = 0;
-    this.#wakeOrSleep();
+    this.#draining[connection.id] = undefined;
   }
 
   /** @type {[event: string, listener: (...args: any[]) => void][]} */
@@ -220,26 +225,36 @@ class Attachment {
     if (this.#terminating) return;
     native.listening(this.#key);
     for (const user of this.#users) user.servingAgain();
-    this.#wakeOrSleep();
+    this.#watch();
   }
 
+  /** The server does not listen, and has no connections left. */
   #serverClosed() {
-    this.#perform(native.serverClosed(this.#key));
-    this.#wakeOrSleep();
+    if (this.#terminating) this.#perform(native.serverClosed(this.#key));
+    else this.#unwatch();
   }
 
   /** @param {Socket} socket */
   #opened(socket) {
     if (connections.has(socket)) return;
-    const id = native.opened(this.#key, this.#transport);
-    const connection = new Connection(this, id, socket);
+    const connection = new Connection(this, socket);
     connections.set(socket, connection);
-    this.#connections[id] = connection;
-    this.#open += 1;
-    socket.on('close', closed);
+    this.#watch();
+    if (this.#terminating) {
+      this.#enter(connection);
+      socket.on('close', closed);
+      this.#perform(native.due(this.#key));
+    } else {
+      this.#openConnections.add(connection);
+    }
     this.#adoptSession(connection);
-    if (!this.#awake) this.#wakeOrSleep();
-    if (this.#terminating) this.#perform(native.due(this.#key));
+  }
+
+  /** @param {Connection} connection */
+  #enter(connection) {
+    connection.hold(native.opened(this.#key, this.#transport));
+    this.#draining[connection.id] = connection;
+    if (connection.hijackedBy !== null) native.hijacked(this.#key, connection.id);
   }
 
   /** @param {Socket} socket */
@@ -247,7 +262,7 @@ class Attachment {
     const accepted = socketBelow(socket);
     this.#opened(accepted);
     const connection = /** @type {Connection} */ (connections.get(accepted));
-    connection.socket = socket;
+    connection.secure(socket);
     connection.intake = null;
     connections.set(socket, connection);
     this.#adoptSession(connection);
@@ -272,6 +287,9 @@ class Attachment {
     connection.session = this.#newSession;
     connection.streams = new Map();
     connections.set(this.#newSession, connection);
+    this.#newSession.once('close', () => {
+      connection.session = null;
+    });
     this.#newSession = null;
     if (this.#terminating) this.#perform(native.multiplexed(this.#key, connection.id));
   }
@@ -338,7 +356,7 @@ class Attachment {
     const connection = connections.get(socket);
     if (connection === undefined) return;
     connection.hijackedBy = { method, url };
-    this.#perform(native.hijacked(this.#key, connection.id));
+    if (this.#terminating) this.#perform(native.hijacked(this.#key, connection.id));
   };
 
   /**
@@ -357,6 +375,10 @@ class Attachment {
 
   /** @param {Plan} plan */
   #begin(plan) {
+    for (const connection of this.#openConnections) {
+      this.#enter(connection);
+      connection.accepted.on('close', closed);
+    }
     native.inFlight(this.#key, this.#requestCounts());
     this.#observe();
     const actions = this.#terminate(plan);
@@ -406,7 +428,7 @@ class Attachment {
   #perform(actions) {
     if (actions === null) return;
     for (let index = 0; index < actions.length; index += 2) {
-      const connection = /** @type {Connection} */ (this.#connections[actions[index + 1]]);
+      const connection = /** @type {Connection} */ (this.#draining[actions[index + 1]]);
       switch (actions[index]) {
         case ActionKind.Announce:
           this.#announce(actions[index + 1]);
@@ -518,6 +540,8 @@ class Attachment {
   #resolved() {
     const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
     this.#terminating = false;
+    this.#draining = [];
+    this.#openConnections.clear();
     this.#cut = new CutList();
     this.#taskErrors = [];
     this.#tasks.clear();
@@ -525,30 +549,37 @@ class Attachment {
     this.#failure = null;
     // Somebody listened again before everything had ended.
     if (this.#server.listening) this.#listening();
-    this.#wakeOrSleep();
+    else this.#unwatch();
     this.#takeOffIfUnused();
   }
 
   *#live() {
-    for (const connection of this.#connections) if (connection !== undefined) yield connection;
+    for (const connection of this.#draining) if (connection !== undefined) yield connection;
   }
 
   /** By id, as the machine wants them. */
   #requestCounts() {
-    const counts = new Uint32Array(this.#connections.length);
+    const counts = new Uint32Array(this.#draining.length);
     for (const connection of this.#live()) {
       for (const _ of connection.requests()) counts[connection.id] += 1;
     }
     return counts;
   }
 
+  #hasOpenConnections() {
+    return !this.#openConnections[Symbol.iterator]().next().done;
+  }
+
   /** Requests are watched for only while there can be any. */
-  #wakeOrSleep() {
-    const awake = this.#server.listening || this.#open > 0;
-    if (awake === this.#awake) return;
-    this.#awake = awake;
-    if (awake) watchRequests();
-    else unwatchRequests();
+  #watch() {
+    if (!this.#watching) watchRequests();
+    this.#watching = true;
+  }
+
+  #unwatch() {
+    if (this.#watching) unwatchRequests();
+    this.#watching = false;
+    this.#openConnections.clear();
   }
 
   #takeOffIfUnused() {
@@ -558,13 +589,13 @@ class Attachment {
     for (const event of HIJACKING_EVENTS) this.#server.removeListener(event, this.#hijacked);
     this.#server.removeListener('session', this.#sessionOpened);
     this.#server.removeListener('stream', this.#streamOpened);
-    for (const { accepted, socket } of this.#live()) {
-      accepted.removeListener('close', closed);
+    for (const { accepted, session, socket } of this.#openConnections) {
       connections.delete(accepted);
       connections.delete(socket);
+      if (session !== null) connections.delete(session);
     }
     attachments.delete(this.#server);
-    if (this.#awake) unwatchRequests();
+    this.#unwatch();
   }
 }
 

@@ -1,5 +1,7 @@
 // What is known of one connection: its sockets, and the requests in flight on it.
 
+const { socketBelow } = require('./internals');
+
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
@@ -92,18 +94,51 @@ class Connection {
    */
   intake = null;
 
+  /** The machine's name for it, which it has during a termination. */
+  id = -1;
+  /** @type {Socket | null} */
+  #held = null;
+  #socket;
+
   /**
    * @param {import('./attachment').Attachment} attachment
-   * @param {number} id the machine's name for it
-   * @param {Socket} accepted
+   * @param {Socket} socket
    */
-  constructor(attachment, id, accepted) {
+  constructor(attachment, socket) {
     this.attachment = attachment;
+    this.#socket = new WeakRef(socket);
+  }
+
+  /** The socket that HTTP is spoken on: the accepted one, or the TLS socket above it. */
+  get socket() {
+    // Whoever asks knows that the connection is open, or holds it.
+    return /** @type {Socket} */ (this.#held ?? this.#socket.deref());
+  }
+
+  /** The accepted socket, whose end is the connection's. */
+  get accepted() {
+    return socketBelow(this.socket);
+  }
+
+  get isOpen() {
+    const socket = this.#socket.deref();
+    return socket !== undefined && !socket.destroyed && !socketBelow(socket).destroyed;
+  }
+
+  /** @param {Socket} socket the TLS socket above the accepted one */
+  secure(socket) {
+    this.#socket = new WeakRef(socket);
+    if (this.#held !== null) this.#held = socket;
+  }
+
+  /**
+   * Keeps the sockets until the connection has closed.
+   *
+   * @param {number} id
+   */
+  hold(id) {
     this.id = id;
-    /** The accepted socket, whose end is the connection's. */
-    this.accepted = accepted;
-    /** The socket that HTTP is spoken on: the accepted one, or the TLS socket above it. */
-    this.socket = accepted;
+    this.#held = this.socket;
   }
 
   get protocol() {

@@ -81,6 +81,7 @@ class Attachment {
   /** @type {Promise<Outcome> | null} */
   #termination = null;
   #terminating = false;
+  #turning = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
   /** @type {{ error: unknown } | null} */
@@ -471,8 +472,7 @@ class Attachment {
           http1.destroy(connection);
           break;
         case ActionKind.AwaitTurn:
-          // The first may come before the loop polls again, the second can't.
-          setImmediate(() => setImmediate(() => this.#perform(native.turned(this.#key))));
+          this.#awaitTurn();
           break;
         case ActionKind.Resolve:
           this.#resolved();
@@ -500,6 +500,17 @@ class Attachment {
     if (!this.#terminating || connection.newest?.response !== response) return;
     if (http1.isReceiving(connection, idleSockets(this.#server))) return;
     this.#perform(native.nothingMore(this.#key, connection.id));
+  }
+
+  #awaitTurn() {
+    const turned = () => {
+      this.#turning = true;
+      this.#perform(native.turned(this.#key));
+      this.#turning = false;
+    };
+    // Between two immediates the loop polls; before the first one it may not.
+    if (this.#turning) setImmediate(turned);
+    else setImmediate(() => setImmediate(turned));
   }
 
   /** @param {number} milestone */

@@ -48,7 +48,7 @@ class Intake {
 
   /** Whether nothing was received that is not accounted for. */
   get isSilent() {
-    return received(this.#connection).wire === this.#wire;
+    return this.#connection.accepted.bytesRead === this.#wire;
   }
 
   /**
@@ -73,7 +73,8 @@ class Intake {
 
 /** @param {Connection} connection */
 function received({ accepted, socket }) {
-  return { http: socket.bytesRead, wire: accepted.bytesRead };
+  const wire = accepted.bytesRead;
+  return { http: socket === accepted ? wire : socket.bytesRead, wire };
 }
 
 /**

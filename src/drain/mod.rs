@@ -770,6 +770,8 @@ impl Drain {
             return;
         }
         self.phase = Phase::Terminated;
+        // Somebody may have closed the server before the delay was over.
+        self.delayed_until = None;
         self.deadline = None;
         self.half_time = None;
         self.expired = false;

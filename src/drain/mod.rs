@@ -644,8 +644,8 @@ impl Drain {
         if self.observed {
             self.half_time = self.timeout.and_then(|timeout| now.checked_add(timeout / 2));
         }
-        self.actions.push_back(Action::CloseServer);
         self.actions.push_back(Action::Announce(Milestone::Draining));
+        self.actions.push_back(Action::CloseServer);
         for id in self.ids() {
             if self.connections[id].multiplexed {
                 self.ping(id, now);

@@ -1,0 +1,202 @@
+// Every piece of JavaScript in the README, run as it stands there.
+
+const assert = require('node:assert/strict');
+const diagnosticsChannel = require('node:diagnostics_channel');
+const { once } = require('node:events');
+const fs = require('node:fs');
+const http = require('node:http');
+const http2 = require('node:http2');
+const path = require('node:path');
+const { it } = require('node:test');
+const grpc = require('@grpc/grpc-js');
+const { Server: SocketServer } = require('socket.io');
+const { WebSocket, WebSocketServer } = require('ws');
+const { createHttpTerminator } = require('..');
+const { connect, requestText } = require('./support/client');
+const { closeEverything, credentials, transports } = require('./support/transports');
+
+const readme = fs.readFileSync(path.join(__dirname, '..', 'README.md'), 'utf8');
+const [plain] = transports;
+
+/** The pieces of JavaScript, in order, and how many of them were run. */
+const pieces = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code);
+const ran = new Set();
+
+/** Runs the one piece that has a text in it, with what it takes for granted, and gives what it declares. */
+function run(containing, given, declares = []) {
+  const found = pieces.filter((code) => code.includes(containing));
+  assert.equal(found.length, 1, `one piece of the README has ${containing}`);
+  ran.add(found[0]);
+  const code = `'use strict';${found[0].replace('8080', '0')}\nreturn { ${declares.join(', ')} };`;
+  return new Function(...Object.keys(given), code)(...Object.values(given));
+}
+
+async function listening(test, server) {
+  test.after(() => closeEverything(server));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return server;
+}
+
+it('the first example ends on SIGTERM', async (test) => {
+  const lines = [];
+  const given = {
+    require: (name) => (name === 'http-terminator-native' ? { createHttpTerminator } : require(name)),
+    process: { once: (event, listener) => (given.signals[event] = listener) },
+    console: { log: (line) => lines.push(line) },
+    signals: {},
+  };
+  const { server } = run('nothing was lost', given, ['server']);
+  test.after(() => closeEverything(server));
+  await given.signals.SIGTERM();
+  assert.deepEqual(lines, ['nothing was lost']);
+});
+
+it('the hooks of a test suite', async () => {
+  const hooks = {};
+  const server = http.createServer();
+  const terminator = createHttpTerminator({ server });
+  const runner = { before: (hook) => (hooks.before = hook), after: (hook) => (hooks.after = hook) };
+  run('before(() =>', { require: () => runner, server, terminator });
+  hooks.before();
+  assert.equal(server.listening, true);
+  await hooks.after();
+  assert.equal(server.listening, false);
+});
+
+it('the report has the shape that is shown', async () => {
+  const { report: shown } = run('const report = {', {}, ['report']);
+  const report = await createHttpTerminator({ server: http.createServer() }).terminate();
+  const shape = (value) =>
+    typeof value === 'object' && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, shape(inner)]))
+      : Array.isArray(value)
+        ? 'array'
+        : typeof value;
+  assert.deepEqual(shape(shown), shape(report));
+});
+
+it('HTTP/2', async (test) => {
+  const given = { http2, createHttpTerminator, ...credentials, handler: (_request, response) => response.end('ok') };
+  const { server, terminator } = run('allowHTTP1', given, ['server', 'terminator']);
+  await listening(test, server);
+  const session = http2.connect(`https://localhost:${server.address().port}`, { ca: credentials.cert });
+  await once(session, 'remoteSettings');
+  const closed = once(session, 'close');
+  assert.equal((await terminator.terminate()).connections.idle, 1);
+  await closed;
+});
+
+it('gRPC', async () => {
+  const grpcServer = new grpc.Server();
+  await new Promise((resolve) => grpcServer.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), resolve));
+  const { terminator } = run('grpcServer', { createHttpTerminator, grpcServer }, ['terminator']);
+  assert.equal(terminator.state, 'serving');
+  assert.equal((await terminator.terminate()).graceful, true);
+});
+
+it('WebSockets', async (test) => {
+  const server = http.createServer();
+  const { terminator } = run('new WebSocketServer', { WebSocketServer, createHttpTerminator, server }, ['terminator']);
+  await listening(test, server);
+  const client = new WebSocket(`ws://127.0.0.1:${server.address().port}`);
+  await once(client, 'open');
+  const closed = once(client, 'close');
+  await terminator.terminate();
+  assert.equal((await closed)[0], 1001);
+});
+
+it('socket.io', async (test) => {
+  const server = http.createServer();
+  const terminator = createHttpTerminator({ server });
+  const io = new SocketServer(server);
+  test.after(() => io.close());
+  let told = false;
+  io.disconnectSockets = () => {
+    told = true;
+  };
+  run('disconnectSockets', { terminator, io });
+  await terminator.terminate();
+  assert.equal(told, true);
+});
+
+it('event streams', async (test) => {
+  const server = http.createServer((request, response) => events(request, response));
+  const terminator = createHttpTerminator({ server });
+  const { events } = run('text/event-stream', { terminator }, ['events']);
+  await listening(test, server);
+  const client = await connect(plain, server);
+  await client.write(requestText());
+  await client.until(/hello/);
+  assert.equal((await terminator.terminate()).requests.completed, 1);
+  assert.equal(await client.ended, 'FIN');
+});
+
+it('background work', async (test) => {
+  const server = http.createServer((request, response) => order(request, response));
+  const terminator = createHttpTerminator({ server });
+  const sendReceipt = async () => {
+    throw new Error('no ink');
+  };
+  let sent;
+  const given = {
+    terminator,
+    sendReceipt: () => (sent = new Promise((resolve) => setImmediate(resolve)).then(sendReceipt)),
+  };
+  const { order } = run('sendReceipt', given, ['order']);
+  await listening(test, server);
+  const client = await connect(plain, server);
+  await client.write(requestText());
+  await once(server, 'request');
+  const report = await terminator.terminate();
+  await assert.rejects(sent);
+  assert.deepEqual(report.tasks.errors, ['no ink']);
+});
+
+it('several servers', async (test) => {
+  const [publicServer, adminServer] = [http.createServer(), http.createServer()];
+  const given = { createHttpTerminator, publicServer, adminServer };
+  const { terminator } = run('adminServer', given, ['terminator']);
+  await listening(test, publicServer);
+  await listening(test, adminServer);
+  await terminator.terminate();
+  assert.deepEqual([publicServer.listening, adminServer.listening], [false, false]);
+});
+
+it('behind a load balancer', async (test) => {
+  const server = http.createServer();
+  const { terminator } = run('shutdownDelay: 5000', { createHttpTerminator, server }, ['terminator']);
+  await listening(test, server);
+  const terminated = terminator.terminate();
+  assert.equal(terminator.state, 'delaying');
+  await createHttpTerminator({ server }).terminate();
+  await terminated;
+});
+
+it('watching it', async () => {
+  const lines = [];
+  const console = { log: (...line) => lines.push(line) };
+  run('diagnosticsChannel.subscribe', { diagnosticsChannel, console });
+  await createHttpTerminator({ server: http.createServer() }).terminate();
+  assert.deepEqual(
+    lines.map(([phase]) => phase),
+    ['draining', 'terminated'],
+  );
+});
+
+it('nothing in it was left out', () => {
+  assert.equal(ran.size, pieces.length);
+});
+
+it('its defaults are those of the code', () => {
+  const options = fs.readFileSync(path.join(__dirname, '..', 'lib', 'options.js'), 'utf8');
+  const types = fs.readFileSync(path.join(__dirname, '..', 'index.d.ts'), 'utf8');
+  for (const [name, constant] of [
+    ['httpResponseTimeout', 'DEFAULT_HTTP_RESPONSE_TIMEOUT'],
+    ['shutdownDelay', 'DEFAULT_SHUTDOWN_DELAY'],
+    ['webSocketCloseCode', 'DEFAULT_WEB_SOCKET_CLOSE_CODE'],
+  ]) {
+    const [, value] = new RegExp(`const ${constant} = (\\d+);`).exec(options);
+    assert.match(readme, new RegExp(`\\| \`${name}\` \\| \`${value}\` \\|`));
+    assert.match(types, new RegExp(`@default ${value}\\n   \\*/\\n  ${name}\\?:`));
+  }
+});

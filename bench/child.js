@@ -1,0 +1,82 @@
+// Processes of their own for servers and clients: the benchmark asks, they answer.
+
+const { fork } = require('node:child_process');
+const { once } = require('node:events');
+const path = require('node:path');
+
+/** How long a process may take to answer, and then to leave. */
+const ANSWER_WITHIN_MS = 60_000;
+const LEAVE_WITHIN_MS = 2_000;
+
+/**
+ * Starts a process that runs a file of children/. It ends with this process at the latest.
+ *
+ * @param {string} name of the file, without its extension
+ * @param {string[]} [execArgv] options for Node
+ */
+function start(name, execArgv = []) {
+  const child = fork(path.join(__dirname, 'children', `${name}.js`), { execArgv });
+  const questions = new Map();
+  let asked = 0;
+
+  child.on('message', ({ id, answer, error }) => {
+    const { resolve, reject } = questions.get(id);
+    if (error === undefined) resolve(answer);
+    else reject(new Error(`${name}: ${error}`));
+  });
+  child.once('exit', (code, signal) => {
+    for (const { reject } of questions.values()) reject(new Error(`${name} ended early (${signal ?? code})`));
+  });
+
+  return { ask, end };
+
+  /**
+   * @param {string} command
+   * @param {unknown} [argument]
+   */
+  function ask(command, argument) {
+    asked += 1;
+    const id = asked;
+    let timer;
+    const answer = new Promise((resolve, reject) => {
+      questions.set(id, { resolve, reject });
+      timer = setTimeout(() => reject(new Error(`${name} did not answer ${command}`)), ANSWER_WITHIN_MS);
+      child.send({ id, command, argument });
+    });
+    return answer.finally(() => {
+      clearTimeout(timer);
+      questions.delete(id);
+    });
+  }
+
+  async function end() {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    const ended = once(child, 'exit');
+    const timer = setTimeout(() => child.kill('SIGKILL'), LEAVE_WITHIN_MS);
+    if (child.connected) child.disconnect();
+    await ended;
+    clearTimeout(timer);
+  }
+}
+
+/**
+ * The other side: answers what the benchmark asks, until the benchmark lets go.
+ *
+ * @param {Record<string, (argument: any) => unknown>} commands
+ */
+function answer(commands) {
+  process.on('message', async ({ id, command, argument }) => {
+    try {
+      reply({ id, answer: await commands[command](argument) });
+    } catch (error) {
+      reply({ id, error: error.stack });
+    }
+  });
+  process.once('disconnect', () => process.exit());
+}
+
+function reply(message) {
+  if (process.connected) process.send(message);
+}
+
+module.exports = { answer, start };

@@ -1,0 +1,95 @@
+// One server in a process of its own, with one library attached or none.
+
+const http = require('node:http');
+const { once } = require('node:events');
+const { monitorEventLoopDelay } = require('node:perf_hooks');
+const { setTimeout: delay } = require('node:timers/promises');
+const { answer } = require('../child');
+const { libraryNamed } = require('../libraries');
+
+const GREETING = JSON.stringify({ message: 'Hello, world' });
+const HELD_ANSWER = Buffer.alloc(64 * 1024, 'x');
+const STALL_RESOLUTION_MS = 1;
+
+const server = http.createServer((request, response) => handlers[request.url](request, response));
+// Connections are idle between rounds, and are to be closed by what is measured only.
+server.keepAliveTimeout = 600_000;
+
+const handlers = {
+  '/now': (_request, response) => {
+    response.setHeader('Content-Type', 'application/json');
+    response.end(GREETING);
+  },
+  '/soon': (request, response) => {
+    request.resume();
+    request.once('end', () => setTimeout(() => response.end(GREETING), 1 + Math.random() * 9));
+  },
+  '/held': (_request, response) => {
+    server.emit('held', response);
+  },
+};
+
+let held = null;
+server.once('held', (response) => {
+  held = response;
+});
+
+let terminator = null;
+
+answer({
+  /** Without a library, the server is left as it is. */
+  async listen({ library, timeout = 1000, keepAliveTimeout = server.keepAliveTimeout }) {
+    server.keepAliveTimeout = keepAliveTimeout;
+    if (library !== null) terminator = libraryNamed(library).attach(server, timeout);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    return server.address().port;
+  },
+
+  cpuMicroseconds,
+
+  memory() {
+    // One collection may leave to the next what it has found to be unreachable.
+    for (let collection = 0; collection < 3; collection += 1) global.gc();
+    const { heapUsed, external, rss } = process.memoryUsage();
+    return { javascript: heapUsed + external, resident: rss };
+  },
+
+  async held() {
+    if (held === null) await once(server, 'held');
+  },
+
+  /** The request that is held, if there is one, is answered after a while. */
+  async terminate({ answerAfterMs } = {}) {
+    const stalls = await watchForStalls();
+    if (held !== null) setTimeout(() => held.end(HELD_ANSWER), answerAfterMs);
+    const cpuBefore = cpuMicroseconds();
+    const startedAt = performance.now();
+    await terminator.terminate();
+    const milliseconds = performance.now() - startedAt;
+    const cpuMilliseconds = (cpuMicroseconds() - cpuBefore) / 1000;
+    return { milliseconds, cpuMilliseconds, stallMilliseconds: await stalls() };
+  },
+});
+
+function cpuMicroseconds() {
+  const { user, system } = process.cpuUsage();
+  return user + system;
+}
+
+async function watchForStalls() {
+  const histogram = monitorEventLoopDelay({ resolution: STALL_RESOLUTION_MS });
+  histogram.enable();
+  await oneMoreLook(histogram);
+  return async () => {
+    await oneMoreLook(histogram);
+    histogram.disable();
+    return Math.max(0, histogram.max / 1e6 - STALL_RESOLUTION_MS);
+  };
+}
+
+/** The monitor looks from a timer of its own, and tells nobody. */
+async function oneMoreLook(histogram) {
+  const { count } = histogram;
+  while (histogram.count === count) await delay(STALL_RESOLUTION_MS);
+}

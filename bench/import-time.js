@@ -1,0 +1,68 @@
+// How much longer a process takes, from start to end, because it requires a library: over a process
+// that does nothing, and over one that requires `http` anyway, as every server's does.
+
+const { spawnSync } = require('node:child_process');
+const path = require('node:path');
+const { OURS, libraries } = require('./libraries');
+const { progress } = require('./progress');
+const { median, rotated } = require('./statistics');
+const { quartiles, signed, verdict } = require('./table');
+
+const ROUNDS = 20;
+const BUDGET_MS = 4;
+const ROOT = path.join(__dirname, '..');
+
+const EMPTY = '';
+const HTTP = 'require("node:http");';
+
+const names = libraries.filter(({ version }) => version !== null).map(({ name }) => name);
+
+async function measure() {
+  const scripts = [EMPTY, HTTP].flatMap((base) => [base, ...names.map((name) => requiring(name, base))]);
+  /** @type {Map<string, number[]>} in milliseconds, by script */
+  const times = new Map(scripts.map((script) => [script, []]));
+  for (let round = 0; round < ROUNDS; round += 1) {
+    progress(`Import time: round ${round + 1} of ${ROUNDS}`);
+    for (const script of rotated(scripts, round)) times.get(script).push(run(script));
+  }
+  const differences = (script, base) => times.get(script).map((time, round) => time - times.get(base)[round]);
+  return {
+    title: 'Time to require',
+    columns: ['', 'over an empty process, ms', 'quartiles', 'over one with http, ms', 'quartiles'],
+    rows: [
+      ['node:http', ...columns(differences(HTTP, EMPTY)), '', ''],
+      ...names.map((name) => [
+        name,
+        ...[EMPTY, HTTP].flatMap((base) => columns(differences(requiring(name, base), base))),
+      ]),
+    ],
+    notes: [
+      `Medians of ${ROUNDS} pairs of processes side by side, each from start to end. An empty process takes ${median(times.get(EMPTY)).toFixed(0)} ms.`,
+      verdict(OURS, median(differences(requiring(OURS, EMPTY), EMPTY)), BUDGET_MS, ' ms'),
+    ],
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {string} base
+ */
+function requiring(name, base) {
+  return `${base}require(${JSON.stringify(name)});`;
+}
+
+/** @param {string} script */
+function run(script) {
+  const startedAt = performance.now();
+  const { status, stderr } = spawnSync(process.execPath, ['-e', script], { cwd: ROOT, encoding: 'utf8' });
+  const milliseconds = performance.now() - startedAt;
+  if (status !== 0) throw new Error(stderr);
+  return milliseconds;
+}
+
+/** @param {number[]} differences */
+function columns(differences) {
+  return [signed(median(differences)), quartiles(differences)];
+}
+
+module.exports = { measure };

@@ -1,0 +1,128 @@
+// What is compared, and how each is attached to a server and told to end it. Each gets the same
+// deadline; what has none of its own gets the timer that its users write by hand.
+
+const OURS = 'http-terminator-native';
+const BARE = 'plain Node';
+
+/** @typedef {import('node:http').Server} Server */
+/** @typedef {{ terminate(): Promise<unknown> }} Terminator */
+
+/**
+ * @typedef {object} Library
+ * @property {string} name
+ * @property {string | null} version null for what is part of Node
+ * @property {(server: Server, timeout: number) => Terminator} attach
+ */
+
+/** @type {Library[]} */
+const libraries = [
+  {
+    name: BARE,
+    version: null,
+    attach: (server, timeout) => ({
+      terminate: () =>
+        withTimer(
+          timeout,
+          (closed) => server.close(closed),
+          () => server.closeAllConnections(),
+        ),
+    }),
+  },
+  {
+    name: 'http-terminator',
+    version: versionOf('http-terminator'),
+    attach(server, timeout) {
+      const { createHttpTerminator } = require('http-terminator');
+      return createHttpTerminator({ server, gracefulTerminationTimeout: timeout });
+    },
+  },
+  {
+    name: 'stoppable',
+    version: versionOf('stoppable'),
+    attach(server, timeout) {
+      const stoppable = require('stoppable')(server, timeout);
+      return { terminate: () => new Promise((resolve) => stoppable.stop(resolve)) };
+    },
+  },
+  {
+    name: 'http-shutdown',
+    version: versionOf('http-shutdown'),
+    attach(server, timeout) {
+      const withShutdown = require('http-shutdown')(server);
+      return {
+        terminate: () =>
+          withTimer(
+            timeout,
+            (closed) => withShutdown.shutdown(closed),
+            () => withShutdown.forceShutdown(),
+          ),
+      };
+    },
+  },
+  {
+    name: 'http-graceful-shutdown',
+    version: versionOf('http-graceful-shutdown'),
+    attach(server, timeout) {
+      const gracefulShutdown = require('http-graceful-shutdown');
+      // Told to, it listens to signals and ends the process.
+      return { terminate: gracefulShutdown(server, { signals: '', timeout, forceExit: false }) };
+    },
+  },
+  {
+    name: OURS,
+    version: versionOf(OURS),
+    attach(server, timeout) {
+      const { createHttpTerminator } = require(OURS);
+      return createHttpTerminator({ server, httpResponseTimeout: timeout });
+    },
+  },
+];
+
+/**
+ * Not a way to end a server, but the least that any way costs: everything is destroyed at once.
+ *
+ * @type {Library}
+ */
+const floor = {
+  name: 'closeAllConnections()',
+  version: null,
+  attach: (server) => ({
+    terminate: () =>
+      new Promise((resolve) => {
+        server.close(resolve);
+        server.closeAllConnections();
+      }),
+  }),
+};
+
+/**
+ * @param {string} name
+ * @returns {Library}
+ */
+function libraryNamed(name) {
+  const found = [...libraries, floor].find((library) => library.name === name);
+  if (found === undefined) throw new Error(`no library is called ${name}`);
+  return found;
+}
+
+/** @param {string} name of a package */
+function versionOf(name) {
+  return require(`${name}/package.json`).version;
+}
+
+/**
+ * @param {number} timeout
+ * @param {(closed: () => void) => void} close
+ * @param {() => void} force
+ */
+function withTimer(timeout, close, force) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(force, timeout);
+    close(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+module.exports = { BARE, OURS, floor, libraries, libraryNamed };

@@ -53,10 +53,7 @@ it('prints a line for each phase if NODE_DEBUG asks for it', async () => {
   const { stderr } = await promisify(execFile)(process.execPath, ['--eval', program], { env });
   const lines = stderr.trim().split('\n');
   assert.equal(lines.length, 4);
-  assert.match(
-    lines[0],
-    /draining \(port \d+\): 1 connections \(1 active, 0 idle, 0 upgraded\), 1 requests, 0 tasks$/,
-  );
+  assert.match(lines[0], /draining \(port \d+\): 1 connections \(1 active, 0 idle, 0 upgraded\), 1 requests, 0 tasks$/);
   assert.match(lines[1], /half time .*; still open: http GET \/never$/);
   assert.match(lines[2], /deadline /);
   assert.match(lines[3], /terminated .*: 0 connections/);

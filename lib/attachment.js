@@ -9,7 +9,6 @@ const { Intake } = require('./intake');
 const { closeListener } = require('./listener');
 const native = require('./native');
 const { isObserved, publish } = require('./observer');
-const { OpenConnections } = require('./open-connections');
 const { connections, unwatchRequests, watchRequests } = require('./requests');
 
 /** @typedef {import('node:net').Server} Server */
@@ -67,7 +66,8 @@ class Attachment {
   #key = native.create();
   /** @type {Set<User>} */
   #users = new Set();
-  #openConnections = new OpenConnections();
+  /** @type {Set<Connection>} */
+  #open = new Set();
   /**
    * By the machine's id, during a termination.
    *
@@ -126,12 +126,12 @@ class Attachment {
 
   stats() {
     if (this.#terminating) return native.stats(this.#key);
-    // While the server is serving the machine knows no connections. They are shown to it for a moment.
-    const shown = [...this.#openConnections];
-    for (const connection of shown) this.#enter(connection);
+    // While the server is serving the machine knows no connections: it would decide nothing, and two calls
+    // for each cost half a per cent of what it costs Node. So they are shown to it for a moment.
+    for (const connection of this.#open) this.#enter(connection);
     native.inFlight(this.#key, this.#requestCounts());
     const stats = native.stats(this.#key);
-    for (const { id } of shown) native.closed(this.#key, id);
+    for (const { id } of this.#open) native.closed(this.#key, id);
     this.#draining = [];
     return stats;
   }
@@ -149,7 +149,7 @@ class Attachment {
   terminate(plan) {
     if (this.#terminating) {
       this.#perform(this.#terminate(plan));
-    } else if (this.#termination === null || this.state === 'serving' || this.#hasOpenConnections()) {
+    } else if (this.#termination === null || this.state === 'serving' || this.#open.size > 0) {
       this.#termination = this.#begin(plan);
     }
     return /** @type {Promise<Outcome>} */ (this.#termination);
@@ -208,6 +208,11 @@ class Attachment {
 
   /** @param {Connection} connection */
   closed(connection) {
+    // At once, and not when they are collected: what lives in a weak map survives young collections.
+    connections.delete(connection.accepted);
+    connections.delete(connection.socket);
+    this.#open.delete(connection);
+    if (!this.#terminating) return;
     this.#perform(native.closed(this.#key, connection.id));
     this.#draining[connection.id] = undefined;
   }
@@ -240,20 +245,19 @@ class Attachment {
     if (connections.has(socket)) return;
     const connection = new Connection(this, socket);
     connections.set(socket, connection);
+    this.#open.add(connection);
+    socket.on('close', closed);
     this.#watch();
     if (this.#terminating) {
       this.#enter(connection);
-      socket.on('close', closed);
       this.#perform(native.due(this.#key));
-    } else {
-      this.#openConnections.add(connection);
     }
     this.#adoptSession(connection);
   }
 
   /** @param {Connection} connection */
   #enter(connection) {
-    connection.hold(native.opened(this.#key, this.#transport));
+    connection.id = native.opened(this.#key, this.#transport);
     this.#draining[connection.id] = connection;
     if (connection.hijackedBy !== null) native.hijacked(this.#key, connection.id);
   }
@@ -263,7 +267,7 @@ class Attachment {
     const accepted = socketBelow(socket);
     this.#opened(accepted);
     const connection = /** @type {Connection} */ (connections.get(accepted));
-    connection.secure(socket);
+    connection.socket = socket;
     connection.intake = null;
     connections.set(socket, connection);
     this.#adoptSession(connection);
@@ -376,10 +380,7 @@ class Attachment {
 
   /** @param {Plan} plan */
   #begin(plan) {
-    for (const connection of this.#openConnections) {
-      this.#enter(connection);
-      connection.accepted.on('close', closed);
-    }
+    for (const connection of this.#open) this.#enter(connection);
     native.inFlight(this.#key, this.#requestCounts());
     this.#observe();
     const actions = this.#terminate(plan);
@@ -389,7 +390,7 @@ class Attachment {
       this.#resolve = resolve;
     });
     this.#perform(actions);
-    for (const { id, answeredEarly } of this.#live()) {
+    for (const { id, answeredEarly } of this.#open) {
       if (answeredEarly?.complete === false) this.#perform(native.answeredEarly(this.#key, id));
     }
     for (const user of this.#users) user.terminationBegan();
@@ -403,7 +404,7 @@ class Attachment {
 
   #observe() {
     const idle = idleSockets(this.#server);
-    for (const connection of this.#live()) this.#observeConnection(connection, idle);
+    for (const connection of this.#open) this.#observeConnection(connection, idle);
   }
 
   /**
@@ -519,7 +520,7 @@ class Attachment {
     if (milestone === Milestone.Deadline) for (const user of this.#users) user.deadlinePassed();
     if (!isObserved()) return;
     const open = new CutList();
-    if (milestone === Milestone.HalfTime) for (const connection of this.#live()) open.add(connection);
+    if (milestone === Milestone.HalfTime) for (const connection of this.#open) open.add(connection);
     publish({
       phase: PHASES[milestone],
       server: /** @type {import('node:http').Server} */ (this.#server),
@@ -552,7 +553,6 @@ class Attachment {
     const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
     this.#terminating = false;
     this.#draining = [];
-    this.#openConnections.clear();
     this.#cut = new CutList();
     this.#taskErrors = [];
     this.#tasks.clear();
@@ -564,21 +564,13 @@ class Attachment {
     this.#takeOffIfUnused();
   }
 
-  *#live() {
-    for (const connection of this.#draining) if (connection !== undefined) yield connection;
-  }
-
   /** By id, as the machine wants them. */
   #requestCounts() {
     const counts = new Uint32Array(this.#draining.length);
-    for (const connection of this.#live()) {
+    for (const connection of this.#open) {
       for (const _ of connection.requests()) counts[connection.id] += 1;
     }
     return counts;
-  }
-
-  #hasOpenConnections() {
-    return !this.#openConnections[Symbol.iterator]().next().done;
   }
 
   /** Requests are watched for only while there can be any. */
@@ -590,7 +582,6 @@ class Attachment {
   #unwatch() {
     if (this.#watching) unwatchRequests();
     this.#watching = false;
-    this.#openConnections.clear();
   }
 
   #takeOffIfUnused() {
@@ -600,7 +591,8 @@ class Attachment {
     for (const event of HIJACKING_EVENTS) this.#server.removeListener(event, this.#hijacked);
     this.#server.removeListener('session', this.#sessionOpened);
     this.#server.removeListener('stream', this.#streamOpened);
-    for (const { accepted, session, socket } of this.#openConnections) {
+    for (const { accepted, session, socket } of this.#open) {
+      accepted.removeListener('close', closed);
       connections.delete(accepted);
       connections.delete(socket);
       if (session !== null) connections.delete(session);

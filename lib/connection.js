@@ -1,7 +1,5 @@
 // What is known of one connection: its sockets, and the requests in flight on it.
 
-const { socketBelow } = require('./internals');
-
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
@@ -96,49 +94,17 @@ class Connection {
 
   /** The machine's name for it, which it has during a termination. */
   id = -1;
-  /** @type {Socket | null} */
-  #held = null;
-  #socket;
 
   /**
    * @param {import('./attachment').Attachment} attachment
-   * @param {Socket} socket
+   * @param {Socket} accepted
    */
-  constructor(attachment, socket) {
+  constructor(attachment, accepted) {
     this.attachment = attachment;
-    this.#socket = new WeakRef(socket);
-  }
-
-  /** The socket that HTTP is spoken on: the accepted one, or the TLS socket above it. */
-  get socket() {
-    // Whoever asks knows that the connection is open, or holds it.
-    return /** @type {Socket} */ (this.#held ?? this.#socket.deref());
-  }
-
-  /** The accepted socket, whose end is the connection's. */
-  get accepted() {
-    return socketBelow(this.socket);
-  }
-
-  get isOpen() {
-    const socket = this.#socket.deref();
-    return socket !== undefined && !socket.destroyed && !socketBelow(socket).destroyed;
-  }
-
-  /** @param {Socket} socket the TLS socket above the accepted one */
-  secure(socket) {
-    this.#socket = new WeakRef(socket);
-    if (this.#held !== null) this.#held = socket;
-  }
-
-  /**
-   * Keeps the sockets until the connection has closed.
-   *
-   * @param {number} id
-   */
-  hold(id) {
-    this.id = id;
-    this.#held = this.socket;
+    /** The accepted socket, whose end is the connection's. */
+    this.accepted = accepted;
+    /** The socket that HTTP is spoken on: the accepted one, or the TLS socket above it. */
+    this.socket = accepted;
   }
 
   get protocol() {

@@ -208,7 +208,6 @@ class Attachment {
 
   /** @param {Connection} connection */
   closed(connection) {
-    // At once, and not when they are collected: what lives in a weak map survives young collections.
     connections.delete(connection.accepted);
     connections.delete(connection.socket);
     this.#open.delete(connection);
@@ -292,9 +291,8 @@ class Attachment {
     connection.session = this.#newSession;
     connection.streams = new Map();
     connections.set(this.#newSession, connection);
-    this.#newSession.once('close', () => {
-      connection.session = null;
-    });
+    const session = this.#newSession;
+    session.once('close', () => connections.delete(session));
     this.#newSession = null;
     if (this.#terminating) this.#perform(native.multiplexed(this.#key, connection.id));
   }

@@ -10,11 +10,12 @@ const diagnosticsChannel = require('node:diagnostics_channel');
 /** @typedef {import('./connection').Connection} Connection */
 
 /**
- * By each of a connection's sockets. Weak, so that a forgotten server takes its connections with it.
+ * By each of a connection's sockets, and its HTTP/2 session, until it closes. Not a weak map, which costs
+ * more: what is in it survives young collections, even after it has been taken out.
  *
- * @type {WeakMap<object, Connection>}
+ * @type {Map<object, Connection>}
  */
-const connections = new WeakMap();
+const connections = new Map();
 
 let watchers = 0;
 

@@ -71,6 +71,24 @@ describe('a process', () => {
     assert.equal(await run(program), '1');
   });
 
+  it('keeps nothing of a background task that has settled', async () => {
+    const program = `${start}
+      (async () => {
+        let result = { of: 'the task' };
+        let task = Promise.resolve(result);
+        const references = [new WeakRef(result), new WeakRef(task)];
+        terminator.waitUntil(task);
+        await task;
+        result = task = null;
+        for (let round = 0; round < 5; round += 1) {
+          await new Promise(setImmediate);
+          gc();
+        }
+        console.log(references.every((reference) => reference.deref() === undefined), terminator.stats().tasks);
+      })();`;
+    assert.equal(await run(program, { flags: ['--expose-gc'] }), 'true 0');
+  });
+
   it('may exit while a termination runs', async () => {
     const program = `${start}
       terminator.waitUntil(new Promise(() => {}));

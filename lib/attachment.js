@@ -415,6 +415,11 @@ class Attachment {
       this.#perform(native.multiplexed(this.#key, connection.id));
       return;
     }
+    if (connection.answeredEarly?.complete === false) {
+      // To the parser, the rest of its body looks like half a request.
+      this.#perform(native.answeredEarly(this.#key, connection.id));
+      return;
+    }
     const receiving = http1.isReceiving(connection, idle);
     if (receiving) native.receiving(this.#key, connection.id);
     const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
@@ -486,6 +491,8 @@ class Attachment {
    */
   #arrivingAfter(connection, request) {
     if (!request.complete) return Arriving.Body;
+    // What comes after an upgrade is no request.
+    if (connection.hijackedBy !== null) return Arriving.Nothing;
     if (http1.isReceiving(connection, idleSockets(this.#server))) return Arriving.NextRequest;
     connection.intake = Intake.fromNow(connection);
     return Arriving.Nothing;
@@ -543,8 +550,10 @@ class Attachment {
   /** @param {Connection} connection */
   #isSilent(connection) {
     const { isSilent } = intakeOf(connection);
-    if (!isSilent) this.#perform(native.receiving(this.#key, connection.id));
-    return isSilent;
+    if (isSilent) return true;
+    this.#perform(native.receiving(this.#key, connection.id));
+    if (connection.session !== null) this.#perform(native.multiplexed(this.#key, connection.id));
+    return false;
   }
 
   #resolved() {

@@ -181,6 +181,8 @@ impl Connection {
             Course::Open | Course::Queued | Course::Pinging { .. } | Course::ClosingSession => {
                 if self.busy || self.receiving || self.hijacked { Tally::Drained } else { Tally::Idle }
             }
+            // It was answered while the loop had its turn, and was then closed as idle.
+            Course::Leaving(_) | Course::Lingering { .. } if self.busy => Tally::Drained,
             Course::Leaving(tally) | Course::Lingering { tally, .. } => tally,
             Course::Destroyed => self.destroyed_as.map_or(Tally::Forced, |(tally, _)| tally),
         }

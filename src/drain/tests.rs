@@ -423,6 +423,7 @@ fn a_connection_that_comes_in_while_draining_gets_a_turn_to_speak() {
     let (quick, silent) = (scene.open(Transport::Plain), scene.open(Transport::Plain));
     assert_eq!(scene.actions(), [Action::AwaitTurn]);
     assert_eq!(scene.start(quick, false), [Action::SayClose(quick)]);
+    assert_eq!(scene.turn(), [Action::AwaitTurn], "the loop may have polled before the second came in");
     assert_eq!(scene.turn(), [Action::Close(silent)]);
     assert_eq!(scene.finish(busy, ANSWERED), []);
 }
@@ -462,6 +463,7 @@ fn a_server_that_listens_again_can_be_terminated_again() {
     scene.terminate();
     scene.server_closed();
     scene.close(id);
+    scene.turn();
     scene.drain.handle_listening();
     assert_eq!(scene.drain.phase(), Phase::Serving);
     let again = scene.idle(Transport::Plain);
@@ -604,7 +606,7 @@ fn while_it_delays_a_server_accepts_and_says_close() {
 fn a_second_call_without_a_delay_ends_the_delay() {
     let mut scene = Scene::new();
     delayed(&mut scene);
-    assert_eq!(scene.terminate(), [Action::CloseServer]);
+    assert_eq!(scene.terminate(), [Action::Observe, Action::CloseServer]);
     assert_eq!(scene.server_closed(), [Action::Resolve]);
 }
 
@@ -638,4 +640,29 @@ fn milestones_are_told_in_order() {
     let expected =
         [Milestone::Delaying, Milestone::Draining, Milestone::HalfTime, Milestone::Deadline, Milestone::Terminated];
     assert_eq!(told, expected.map(Action::Announce));
+}
+
+#[test]
+fn a_turn_that_an_earlier_termination_asked_for_does_not_count() {
+    let mut scene = Scene::new();
+    let gone = scene.idle(Transport::Plain);
+    scene.terminate();
+    scene.server_closed();
+    assert_eq!(scene.close(gone), [Action::Resolve]);
+    scene.drain.handle_listening();
+    let id = scene.idle(Transport::Plain);
+    assert_eq!(scene.terminate(), [Action::CloseServer], "a turn is awaited already");
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::Close(id)]);
+}
+
+#[test]
+fn an_upgrade_behind_fin_is_listed_as_cut() {
+    let mut scene = Scene::new();
+    let id = scene.idle(Transport::Tls);
+    scene.terminate();
+    assert_eq!(scene.turn(), [Action::CloseNotify(id)]);
+    scene.drain.handle_hijacked(id);
+    assert_eq!(scene.actions(), [Action::Cut(id)]);
+    assert_eq!(scene.drain.report().requests.cut, 1);
 }

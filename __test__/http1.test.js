@@ -296,19 +296,19 @@ for (const transport of transports) {
 
       for (const checked of [false, true]) {
         const whose = checked ? "the user's checkContinue listener" : "Node's default";
-        it(`is served when its client waits to continue, through ${whose}`, async (test) => {
-          const receive = async (request, response) => {
-            let body = '';
-            for await (const chunk of request) body += chunk;
-            response.end(`received ${body}`);
-          };
-          const { server, terminator } = await serve(test, transport, receive);
+        const serveContinue = async (test) => {
+          const served = await serve(test, transport, receiveBody);
           if (checked) {
-            server.on('checkContinue', (request, response) => {
+            served.server.on('checkContinue', (request, response) => {
               response.writeContinue();
-              receive(request, response);
+              receiveBody(request, response);
             });
           }
+          return served;
+        };
+
+        it(`is served when its client waits to continue, through ${whose}`, async (test) => {
+          const { server, terminator } = await serveContinue(test);
           const client = await connect(transport, server);
           const headers = { 'Content-Length': 4, Expect: '100-continue' };
           await client.write(requestText('/', { method: 'POST', headers }));
@@ -324,18 +324,7 @@ for (const transport of transports) {
         });
 
         it(`may ask to continue only after terminate(), through ${whose}`, async (test) => {
-          const receive = async (request, response) => {
-            let body = '';
-            for await (const chunk of request) body += chunk;
-            response.end(`received ${body}`);
-          };
-          const { server, terminator } = await serve(test, transport, receive);
-          if (checked) {
-            server.on('checkContinue', (request, response) => {
-              response.writeContinue();
-              receive(request, response);
-            });
-          }
+          const { server, terminator } = await serveContinue(test);
           const client = await connect(transport, server);
           const text = requestText('/', { method: 'POST', headers: { 'Content-Length': 4, Expect: '100-continue' } });
           await client.write(text.slice(0, 20));
@@ -559,6 +548,12 @@ for (const transport of transports) {
       });
     });
   });
+}
+
+async function receiveBody(request, response) {
+  let body = '';
+  for await (const chunk of request) body += chunk;
+  response.end(`received ${body}`);
 }
 
 /** Until the server has read this many bytes on a connection: no event tells, so every turn looks. */

@@ -5,11 +5,16 @@
 //!  ───────────────▶  lib/*.js  ───────────────▶  binding  ───────────────▶  drain
 //!                    (wiring)  ◀───────────────  driver   ◀───────────────  (the machine)
 //!                                  actions                 actions, deadline
+//!                                                   │ descriptors
+//!                                                   ▼
+//!                                                 kernel
+//!                                     (what only the operating system knows)
 //! ```
 //!
 //! Every decision is made in [`drain`], a machine without input or output: it is told what happened
 //! and what time it is, and answers with actions. [`driver`] owns one machine per server, reads the
 //! clock and keeps the deadline with an [`alarm`] that does not depend on Node's event loop.
+//! [`kernel`] sees what Node does not: connections it has not accepted and bytes it has not read.
 //! [`binding`] is the hallway to JavaScript, which carries the actions out in the same tick.
 //!
 //! # Vocabulary
@@ -27,3 +32,4 @@ pub mod alarm;
 pub mod binding;
 pub mod drain;
 pub mod driver;
+pub mod kernel;

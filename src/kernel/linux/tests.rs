@@ -1,0 +1,445 @@
+//! Real sockets on the loopback interface. What has happened in the kernel is looked up there, never waited out.
+
+#![expect(clippy::disallowed_methods, reason = "a limit for what never happens")]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixListener;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use socket2::Domain;
+
+use super::*;
+
+/// While one test starts a process, that has every socket of this process open for a moment: until its `exec`.
+fn one_at_a_time() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn until(what: &str, happened: impl Fn() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(20);
+    while !happened() {
+        assert!(Instant::now() < limit, "never: {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn loopbacks() -> [SocketAddr; 2] {
+    [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()]
+}
+
+fn listen() -> TcpListener {
+    TcpListener::bind(loopbacks()[0]).unwrap()
+}
+
+fn hold(listener: &TcpListener) -> io::Result<Listener> {
+    Listener::hold(listener.as_raw_fd(), listener.local_addr().unwrap())
+}
+
+/// Has sent a SYN when it returns, and waits for nothing.
+fn connect(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let begun = socket.connect(&address.into()).unwrap_err();
+    assert_eq!(begun.raw_os_error(), Some(libc::EINPROGRESS));
+    socket
+}
+
+/// Waits until the connection is made or refused.
+fn connected(socket: Socket) -> io::Result<TcpStream> {
+    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
+    assert_eq!(poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&limit)).unwrap(), 1, "still connecting");
+    match socket.take_error()? {
+        Some(error) => Err(error),
+        None => {
+            socket.set_nonblocking(false)?;
+            Ok(socket.into())
+        }
+    }
+}
+
+fn is_connecting(socket: &Socket) -> bool {
+    const SYN_SENT: u8 = 2;
+    let mut info = [0; 1];
+    socket_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).unwrap();
+    info[0].to_ne_bytes()[0] == SYN_SENT
+}
+
+/// How many segments the socket has refused, by its filter or for another reason.
+fn refused(socket: impl AsFd) -> u32 {
+    const MEMINFO: libc::c_int = 55;
+    let mut info = [0; 9];
+    let socket = Socket::from(socket.as_fd().try_clone_to_owned().unwrap());
+    socket_option(&socket, libc::SOL_SOCKET, MEMINFO, &mut info).unwrap();
+    info[8]
+}
+
+fn filtered(socket: impl AsFd) -> bool {
+    has_filter(&Socket::from(socket.as_fd().try_clone_to_owned().unwrap())).unwrap()
+}
+
+/// A request there and an answer back.
+fn converse(mut client: &TcpStream, mut server: &TcpStream) {
+    let mut received = [0; 3];
+    client.write_all(b"GET").unwrap();
+    server.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"GET");
+    server.write_all(b"200").unwrap();
+    client.read_exact(&mut received).unwrap();
+    assert_eq!(&received, b"200");
+}
+
+#[test]
+fn counts_what_waits_to_be_accepted() {
+    let _turn = one_at_a_time();
+    for address in loopbacks() {
+        let server = TcpListener::bind(address).unwrap();
+        let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(server.local_addr().unwrap()).unwrap()).collect();
+        let held = hold(&server).unwrap();
+        until("five wait", || held.waiting().unwrap() == 5);
+        for left in (0..5).rev() {
+            server.accept().unwrap();
+            assert_eq!(held.waiting().unwrap(), left);
+        }
+        drop(clients);
+    }
+}
+
+#[test]
+fn lets_nothing_new_in_and_loses_nothing_that_is_in() {
+    let _turn = one_at_a_time();
+    for address in loopbacks() {
+        let server = TcpListener::bind(address).unwrap();
+        let local = server.local_addr().unwrap();
+        let established = TcpStream::connect(local).unwrap();
+        let serving = server.accept().unwrap().0;
+        let queued = TcpStream::connect(local).unwrap();
+
+        let held = hold(&server).unwrap();
+        until("one waits", || held.waiting().unwrap() == 1);
+        let before = refused(&server);
+        let late = connect(local);
+        until("the SYN has come", || refused(&server) > before);
+        assert!(is_connecting(&late));
+        assert_eq!(held.waiting().unwrap(), 1);
+
+        let accepted = server.accept().unwrap().0;
+        converse(&established, &serving);
+        converse(&queued, &accepted);
+        assert_eq!(held.waiting().unwrap(), 0);
+
+        held.release();
+        assert!(!filtered(&server));
+        // One that comes now is in at once, the other when its SYN is repeated.
+        let new = TcpStream::connect(local).unwrap();
+        converse(&new, &server.accept().unwrap().0);
+        converse(&connected(late).unwrap(), &server.accept().unwrap().0);
+        // They have stayed usable.
+        converse(&established, &serving);
+        converse(&queued, &accepted);
+    }
+}
+
+#[test]
+fn a_handshake_under_way_completes() {
+    let _turn = one_at_a_time();
+    for address in loopbacks() {
+        let server = TcpListener::bind(address).unwrap();
+        // The client hears no answer to its SYN: the last ACK is missing until it hears the repeated one.
+        let client = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        client.attach_filter(&NO_SYN).unwrap();
+        client.connect(&server.local_addr().unwrap().into()).unwrap_err();
+        until("the answer has come", || refused(&client) > 0);
+
+        let held = hold(&server).unwrap();
+        assert_eq!(held.waiting().unwrap(), 0);
+        client.detach_filter().unwrap();
+        let client = connected(client).unwrap();
+        until("it waits", || held.waiting().unwrap() == 1);
+        converse(&client, &server.accept().unwrap().0);
+    }
+}
+
+#[test]
+fn connections_inherit_the_filter_for_good() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let before = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    let serving_before = server.accept().unwrap().0;
+    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    client.set_nonblocking(true).unwrap();
+    client.attach_filter(&NO_SYN).unwrap();
+    client.connect(&server.local_addr().unwrap().into()).unwrap_err();
+    until("the answer has come", || refused(&client) > 0);
+    let held = hold(&server).unwrap();
+    client.detach_filter().unwrap();
+    let client = connected(client).unwrap();
+    let serving = server.accept().unwrap().0;
+    held.release();
+    assert!(!filtered(&serving_before));
+    assert!(filtered(&serving));
+    converse(&client, &serving);
+    converse(&before, &serving_before);
+}
+
+#[test]
+fn dropping_lets_in_again() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let held = hold(&server).unwrap();
+    assert!(filtered(&server));
+    drop(held);
+    assert!(!filtered(&server));
+    let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    converse(&client, &server.accept().unwrap().0);
+}
+
+#[test]
+fn closing_lets_nobody_in_before_the_socket_is_gone() {
+    let _turn = one_at_a_time();
+    for address in loopbacks() {
+        let server = TcpListener::bind(address).unwrap();
+        let local = server.local_addr().unwrap();
+        let held = hold(&server).unwrap();
+        let observer = held.socket.try_clone().unwrap();
+        drop(server);
+        let late = connect(local);
+        until("the SYN has come", || refused(&observer) > 0);
+        held.close();
+        // Our observer still has the socket open, so that it can be asked: the gate has stayed shut.
+        assert!(filtered(&observer));
+        assert!(is_connecting(&late));
+        drop(observer);
+        assert_eq!(connected(connect_refused(local)).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(connected(late).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+/// Like [`connect`], where nobody listens: refused at once or soon.
+fn connect_refused(address: SocketAddr) -> Socket {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    socket.connect(&address.into()).unwrap_err();
+    socket
+}
+
+#[test]
+fn closing_while_the_server_still_listens_only_releases() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    hold(&server).unwrap().close();
+    assert!(!filtered(&server));
+    let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    converse(&client, &server.accept().unwrap().0);
+}
+
+#[test]
+fn refuses_what_is_no_such_listener() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let local = server.local_addr().unwrap();
+    let client = TcpStream::connect(local).unwrap();
+    let serving = server.accept().unwrap().0;
+    let (pipe, _writer) = io::pipe().unwrap();
+    let udp = UdpSocket::bind(local).unwrap();
+    let path = std::env::temp_dir().join(format!("http-terminator-{}.sock", std::process::id()));
+    let unix = UnixListener::bind(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    let unbound = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let file = File::open("/dev/null").unwrap();
+    let others: [&dyn AsRawFd; 7] = [&client, &serving, &pipe, &udp, &unix, &unbound, &file];
+    for other in others {
+        let error = Listener::hold(other.as_raw_fd(), local).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+    }
+    assert!(![client.as_fd(), serving.as_fd(), udp.as_fd(), unix.as_fd(), unbound.as_fd()].into_iter().any(filtered));
+    converse(&client, &serving);
+}
+
+#[test]
+fn refuses_a_listener_with_another_address() {
+    let _turn = one_at_a_time();
+    let (server, other) = (listen(), listen());
+    let local = server.local_addr().unwrap();
+    for address in
+        [other.local_addr().unwrap(), (Ipv6Addr::LOCALHOST, local.port()).into(), ([0; 4], local.port()).into()]
+    {
+        let error = Listener::hold(server.as_raw_fd(), address).unwrap_err();
+        assert_eq!(error.to_string(), format!("not a TCP socket that listens on {address}"));
+    }
+    assert!(!filtered(&server));
+}
+
+#[test]
+fn holds_a_listener_for_both_families() {
+    let _turn = one_at_a_time();
+    let server = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+    let held = hold(&server).unwrap();
+    let port = server.local_addr().unwrap().port();
+    let late = [connect((Ipv4Addr::LOCALHOST, port).into()), connect((Ipv6Addr::LOCALHOST, port).into())];
+    until("both SYNs have come", || refused(&server) >= 2);
+    assert!(late.iter().all(is_connecting));
+    assert_eq!(held.waiting().unwrap(), 0);
+}
+
+#[test]
+fn refuses_a_number_that_names_nothing() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let local = server.local_addr().unwrap();
+    // Beyond the numbers that other tests get meanwhile.
+    let closed = rustix::io::fcntl_dupfd_cloexec(&server, 900).unwrap().as_raw_fd();
+    for descriptor in [closed, -1, i32::MIN, i32::MAX] {
+        let error = Listener::hold(descriptor, local).unwrap_err();
+        assert!(error.to_string().starts_with("fcntl(F_DUPFD_CLOEXEC) failed: "), "{error}");
+    }
+}
+
+#[test]
+fn leaves_a_filter_of_somebody_else_alone() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let owner = Socket::from(OwnedFd::from(server));
+    let local = owner.local_addr().unwrap().as_socket().unwrap();
+    const ACCEPT_ALL: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, u32::MAX)];
+    owner.attach_filter(&ACCEPT_ALL).unwrap();
+    let error = Listener::hold(owner.as_raw_fd(), local).unwrap_err();
+    assert_eq!(error.to_string(), "the listening socket has a filter already");
+    assert!(filtered(&owner));
+    owner.detach_filter().unwrap();
+    assert!(Listener::hold(owner.as_raw_fd(), local).is_ok());
+}
+
+#[test]
+fn refuses_what_this_process_has_twice() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let twice = server.try_clone().unwrap();
+    let error = hold(&server).unwrap_err();
+    let text = format!("the listening socket is shared with descriptor {} of this process", twice.as_raw_fd());
+    assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::ResourceBusy, text));
+    assert!(!filtered(&server));
+    drop(twice);
+    let held = hold(&server).unwrap();
+    assert_eq!(hold(&server).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+    assert!(filtered(&server));
+    drop(held);
+    assert!(!filtered(&server));
+}
+
+#[test]
+fn a_number_that_is_used_again_is_left_alone() {
+    let _turn = one_at_a_time();
+    let end: [fn(Listener); 3] = [Listener::close, Listener::release, drop];
+    for end in end {
+        let server = listen();
+        let local = server.local_addr().unwrap();
+        // Beyond the numbers that other tests get meanwhile.
+        let mut number = rustix::io::fcntl_dupfd_cloexec(&server, 800).unwrap();
+        drop(server);
+        let held = Listener::hold(number.as_raw_fd(), local).unwrap();
+        let successor = listen();
+        let client = TcpStream::connect(successor.local_addr().unwrap()).unwrap();
+        rustix::io::dup2(&successor, &mut number).unwrap();
+        drop(successor);
+        let successor = TcpListener::from(number);
+        let own = Socket::from(successor.as_fd().try_clone_to_owned().unwrap());
+        own.attach_filter(&NO_SYN).unwrap();
+        // One waits for the successor, none for the one that is held.
+        assert_eq!(held.waiting().unwrap(), 0);
+        end(held);
+        assert!(filtered(&successor));
+        converse(&client, &successor.accept().unwrap().0);
+    }
+}
+
+/// A process that ends when we close the pipe that it reads from.
+struct Process {
+    child: Child,
+    pipe: Option<ChildStdin>,
+}
+
+impl Process {
+    /// The program has `listener` as its output.
+    fn start(program: &str, arguments: &[&str], listener: &TcpListener) -> Self {
+        let output = Stdio::from(OwnedFd::from(listener.try_clone().unwrap()));
+        let mut child =
+            Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(output).stderr(Stdio::piped()).spawn();
+        let pipe = child.as_mut().unwrap().stdin.take();
+        Self { child: child.unwrap(), pipe }
+    }
+
+    /// Waits until it says so on its second output.
+    fn ready(&mut self) {
+        self.child.stderr.as_mut().unwrap().read_exact(&mut [0; 5]).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.pipe = None;
+        let _ = self.child.wait();
+    }
+}
+
+fn goes_on_accepting(server: &TcpListener) {
+    assert!(!filtered(server));
+    let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+    converse(&client, &server.accept().unwrap().0);
+}
+
+fn shared_with_a_process(server: &TcpListener) -> u32 {
+    let error = hold(server).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::ResourceBusy, "{error}");
+    goes_on_accepting(server);
+    let text = error.to_string();
+    text.strip_prefix("the listening socket is shared with process ").expect(&text).parse().unwrap()
+}
+
+#[test]
+fn refuses_what_a_child_shares() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let process = Process::start("cat", &[], &server);
+    assert_eq!(shared_with_a_process(&server), process.child.id());
+    drop(process);
+    assert!(hold(&server).is_ok());
+}
+
+#[test]
+fn refuses_what_a_grandchild_shares() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let script = "exec 3<&0; cat <&3 & exec 1>&- 3<&-; echo ready >&2; wait";
+    let mut process = Process::start("sh", &["-c", script], &server);
+    process.ready();
+    assert_ne!(shared_with_a_process(&server), process.child.id());
+    drop(process);
+    assert!(hold(&server).is_ok());
+}
+
+#[test]
+fn refuses_what_a_descendant_shares_that_lost_its_parent() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let mut process = Process::start("sh", &["-c", "exec 3<&0; cat <&3 & "], &server);
+    process.child.wait().unwrap();
+    assert_ne!(shared_with_a_process(&server), process.child.id());
+    drop(process);
+    until("the descendant has ended", || hold(&server).is_ok());
+}
+
+#[test]
+fn a_child_without_the_socket_does_no_harm() {
+    let _turn = one_at_a_time();
+    let (server, other) = (listen(), listen());
+    let _process = Process::start("cat", &[], &other);
+    assert!(hold(&server).is_ok());
+}

@@ -1,0 +1,52 @@
+//! What only the operating system knows: a listener's accept queue, connections' receive queues.
+//!
+//! ```text
+//!               SYN                 the last ACK             accept(2)
+//!   client ──────────────▶ handshake ───────────▶ accept queue ───────▶ connection ──▶ receive queue ──▶ Node
+//!               ▲                                      ▲                                     ▲
+//!       Listener::hold                        Listener::waiting                            unread
+//!     drops it from now on                   how many there are                    whether there is anything
+//! ```
+//!
+//! # How to close a listener without losing a connection
+//!
+//! Closing a listening socket resets every connection that waits in its accept queue. So: let no new ones begin
+//! ([`Listener::hold`]), let Node accept until none is left ([`Listener::waiting`]), have Node close its descriptor,
+//! then [`Listener::close`] ours. A client whose SYN was dropped repeats it, a second later at first, and is then
+//! refused, or reaches whoever listens on that port next; it has not sent anything, so nothing is lost.
+//!
+//! `waiting` does not count handshakes that lack only the client's last ACK. They complete while the listener is
+//! held, and are in the queue one round trip after `hold` at the latest, if no packet is lost.
+//!
+//! # What each platform can do
+//!
+//! | | Linux | other Unix | elsewhere |
+//! |---|---|---|---|
+//! | [`Listener`] | yes | `hold` is unsupported | `hold` is unsupported |
+//! | [`unread`] | yes | yes | unsupported |
+//!
+//! Unsupported is an error of the kind [`std::io::ErrorKind::Unsupported`]; whoever calls goes on without.
+//!
+//! # Unsafe code
+//!
+//! This is the one module that has any. A descriptor comes from JavaScript as a bare number, and a number can be
+//! wrong. So nothing is ever done through such a number that could change what it names: it is looked at (`poll`,
+//! `fstat`, `FIONREAD`) or duplicated, and what is changed is changed through a duplicate that was checked.
+
+#![deny(clippy::undocumented_unsafe_blocks)]
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(unix)]
+mod unix;
+#[cfg(not(target_os = "linux"))]
+mod unsupported;
+
+#[cfg(target_os = "linux")]
+pub use linux::Listener;
+#[cfg(unix)]
+pub use unix::unread;
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::Listener;
+#[cfg(not(unix))]
+pub use unsupported::unread;

@@ -18,6 +18,9 @@ const OVERTIME_MS = 1000;
 /** How long the server goes on accepting behind a balancer. */
 const SHUTDOWN_DELAY_MS = 300;
 
+/** Some libraries set a header that HTTP/2 does not have, of which Node warns each time. */
+const SERVER_EXEC_ARGV = ['--no-warnings'];
+
 /** Far longer than a client thinks: the server closes no connection by itself. */
 const KEEP_ALIVE_TIMEOUT_MS = 60_000;
 
@@ -210,7 +213,8 @@ async function terminateUnderLoad({ clients: kind, protocol, thinkMs, warmAfter,
   const ownDelay = balanced && library === OURS ? { shutdownDelay: SHUTDOWN_DELAY_MS } : {};
   const delayMs = balanced && library !== OURS ? SHUTDOWN_DELAY_MS : 0;
 
-  const children = [start('server'), start('requesting-clients'), ...(balanced ? [start('server')] : [])];
+  const startServer = () => start('server', SERVER_EXEC_ARGV);
+  const children = [startServer(), start('requesting-clients'), ...(balanced ? [startServer()] : [])];
   const [server, clients, secondServer] = children;
   try {
     const listening = { protocol, timeout: TIMEOUT_MS, keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS };

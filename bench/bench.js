@@ -28,9 +28,9 @@ async function main(chosen) {
   const startedAt = performance.now();
   console.log(`${describeMachine()}\n`);
   for (const name of chosen.length > 0 ? chosen : Object.keys(parts)) {
-    const table = await parts[name]().measure();
+    const tables = [await parts[name]().measure()].flat();
     progress('');
-    console.log(`${format(table)}\n`);
+    for (const table of tables) console.log(`${format(table)}\n`);
   }
   console.log(`Measured in ${Math.round((performance.now() - startedAt) / 1000)} s.`);
 }

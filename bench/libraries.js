@@ -11,7 +11,7 @@ const BARE = 'plain Node';
  * @typedef {object} Library
  * @property {string} name
  * @property {string | null} version null for what is part of Node
- * @property {(server: Server, timeout: number) => Terminator} attach
+ * @property {(server: Server, timeout: number, options?: object) => Terminator} attach `options` are this package's own
  */
 
 /** @type {Library[]} */
@@ -19,14 +19,10 @@ const libraries = [
   {
     name: BARE,
     version: null,
-    attach: (server, timeout) => ({
-      terminate: () =>
-        withTimer(
-          timeout,
-          (closed) => server.close(closed),
-          () => server.closeAllConnections(),
-        ),
-    }),
+    attach(server, timeout) {
+      const closeAllConnections = closerOf(server);
+      return { terminate: () => withTimer(timeout, (closed) => server.close(closed), closeAllConnections) };
+    },
   },
   {
     name: 'http-terminator',
@@ -71,9 +67,9 @@ const libraries = [
   {
     name: OURS,
     version: versionOf(OURS),
-    attach(server, timeout) {
+    attach(server, timeout, options) {
       const { createHttpTerminator } = require(OURS);
-      return createHttpTerminator({ server, httpResponseTimeout: timeout });
+      return createHttpTerminator({ server, httpResponseTimeout: timeout, ...options });
     },
   },
 ];
@@ -108,6 +104,23 @@ function libraryNamed(name) {
 /** @param {string} name of a package */
 function versionOf(name) {
   return require(`${name}/package.json`).version;
+}
+
+/**
+ * Servers of node:http2 have no method for it: their users keep a list of sockets.
+ *
+ * @param {Server} server
+ */
+function closerOf(server) {
+  if (server.closeAllConnections !== undefined) return () => server.closeAllConnections();
+  const sockets = new Set();
+  server.on('connection', (socket) => {
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+  });
+  return () => {
+    for (const socket of sockets) socket.destroy();
+  };
 }
 
 /**

@@ -1,7 +1,11 @@
 // One server in a process of its own, with one library attached or none.
 
+const fs = require('node:fs');
 const http = require('node:http');
-const { once } = require('node:events');
+const http2 = require('node:http2');
+const https = require('node:https');
+const path = require('node:path');
+const { EventEmitter, once } = require('node:events');
 const { monitorEventLoopDelay } = require('node:perf_hooks');
 const { setTimeout: delay } = require('node:timers/promises');
 const { answer } = require('../child');
@@ -11,9 +15,14 @@ const GREETING = JSON.stringify({ message: 'Hello, world' });
 const HELD_ANSWER = Buffer.alloc(64 * 1024, 'x');
 const STALL_RESOLUTION_MS = 1;
 
-const server = http.createServer((request, response) => handlers[request.url](request, response));
-// Connections are idle between rounds, and are to be closed by what is measured only.
-server.keepAliveTimeout = 600_000;
+/** Connections are idle between rounds, and are to be closed by what is measured only. */
+const KEEP_ALIVE_TIMEOUT_MS = 600_000;
+
+const protocols = {
+  http: () => http.createServer(handle),
+  https: () => https.createServer(credentials(), handle),
+  http2: () => http2.createServer(handle),
+};
 
 const handlers = {
   '/now': (_request, response) => {
@@ -25,22 +34,21 @@ const handlers = {
     request.once('end', () => setTimeout(() => response.end(GREETING), 1 + Math.random() * 9));
   },
   '/held': (_request, response) => {
-    server.emit('held', response);
+    held = response;
+    holding.emit('held');
   },
 };
 
+const holding = new EventEmitter();
 let held = null;
-server.once('held', (response) => {
-  held = response;
-});
-
 let terminator = null;
 
 answer({
   /** Without a library, the server is left as it is. */
-  async listen({ library, timeout = 1000, keepAliveTimeout = server.keepAliveTimeout }) {
+  async listen({ library, options, protocol = 'http', timeout = 1000, keepAliveTimeout = KEEP_ALIVE_TIMEOUT_MS }) {
+    const server = protocols[protocol]();
     server.keepAliveTimeout = keepAliveTimeout;
-    if (library !== null) terminator = libraryNamed(library).attach(server, timeout);
+    if (library !== null) terminator = libraryNamed(library).attach(server, timeout, options);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     return server.address().port;
@@ -56,21 +64,37 @@ answer({
   },
 
   async held() {
-    if (held === null) await once(server, 'held');
+    if (held === null) await once(holding, 'held');
   },
 
-  /** The request that is held, if there is one, is answered after a while. */
-  async terminate({ answerAfterMs } = {}) {
+  /**
+   * The request that is held, if there is one, is answered after a while. `delayMs` is the delay that users of a library
+   * without one write by hand. A library that has not ended the server in time is not waited for.
+   */
+  async terminate({ answerAfterMs, delayMs = 0, withinMs = 30_000 } = {}) {
     const stalls = await watchForStalls();
     if (held !== null) setTimeout(() => held.end(HELD_ANSWER), answerAfterMs);
     const cpuBefore = cpuMicroseconds();
     const startedAt = performance.now();
-    await terminator.terminate();
+    if (delayMs > 0) await delay(delayMs);
+    await Promise.race([terminator.terminate(), delay(withinMs)]);
     const milliseconds = performance.now() - startedAt;
     const cpuMilliseconds = (cpuMicroseconds() - cpuBefore) / 1000;
     return { milliseconds, cpuMilliseconds, stallMilliseconds: await stalls() };
   },
 });
+
+function handle(request, response) {
+  handlers[request.url](request, response);
+}
+
+/** Made for the tests and trusted by nobody else. */
+function credentials() {
+  const [key, cert] = ['key.pem', 'certificate.pem'].map((name) =>
+    fs.readFileSync(path.join(__dirname, '../../__test__/support', name)),
+  );
+  return { key, cert };
+}
 
 function cpuMicroseconds() {
   const { user, system } = process.cpuUsage();

@@ -81,9 +81,9 @@ impl Listener {
     ///
     /// # What it costs
     ///
-    /// One read for each process that `/proc` shows, about 10 µs; one link for each descriptor of a process that is
-    /// looked at, about 3 µs; and `fstat` for each number that this process has room for, about 0.3 µs. There is a
-    /// limit to both, and exceeding it is an error.
+    /// 12 µs for each process that `/proc` shows, 3 µs for each descriptor of a process that is looked at, and 0.4 µs
+    /// for each descriptor that this process has room for: a millisecond among 72 processes, nine with 20,000
+    /// descriptors of our own. Where it would take longer than some 150 ms, it gives up, and that is an error.
     ///
     /// # Errors
     ///

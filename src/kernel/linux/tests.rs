@@ -22,8 +22,16 @@ fn one_at_a_time() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long to wait for what should come at once, or when a packet is repeated.
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn within_limit(socket: &impl AsFd, events: PollFlags) -> bool {
+    let limit = Timespec::try_from(LIMIT).unwrap();
+    poll(&mut [PollFd::new(socket, events)], Some(&limit)).unwrap() == 1
+}
+
 fn until(what: &str, happened: impl Fn() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(20);
+    let limit = Instant::now() + LIMIT;
     while !happened() {
         assert!(Instant::now() < limit, "never: {what}");
         std::thread::yield_now();
@@ -53,8 +61,7 @@ fn connect(address: SocketAddr) -> Socket {
 
 /// Waits until the connection is made or refused.
 fn connected(socket: Socket) -> io::Result<TcpStream> {
-    let limit = Timespec { tv_sec: 20, tv_nsec: 0 };
-    assert_eq!(poll(&mut [PollFd::new(&socket, PollFlags::OUT)], Some(&limit)).unwrap(), 1, "still connecting");
+    assert!(within_limit(&socket, PollFlags::OUT), "still connecting");
     match socket.take_error()? {
         Some(error) => Err(error),
         None => {
@@ -84,8 +91,15 @@ fn filtered(socket: impl AsFd) -> bool {
     has_filter(&Socket::from(socket.as_fd().try_clone_to_owned().unwrap())).unwrap()
 }
 
+fn accept(server: &TcpListener) -> TcpStream {
+    assert!(within_limit(server, PollFlags::IN), "nobody to accept");
+    server.accept().unwrap().0
+}
+
 /// A request there and an answer back.
 fn converse(mut client: &TcpStream, mut server: &TcpStream) {
+    client.set_read_timeout(Some(LIMIT)).unwrap();
+    server.set_read_timeout(Some(LIMIT)).unwrap();
     let mut received = [0; 3];
     client.write_all(b"GET").unwrap();
     server.read_exact(&mut received).unwrap();
@@ -104,7 +118,7 @@ fn counts_what_waits_to_be_accepted() {
         let held = hold(&server).unwrap();
         until("five wait", || held.waiting().unwrap() == 5);
         for left in (0..5).rev() {
-            server.accept().unwrap();
+            accept(&server);
             assert_eq!(held.waiting().unwrap(), left);
         }
         drop(clients);
@@ -118,7 +132,7 @@ fn lets_nothing_new_in_and_loses_nothing_that_is_in() {
         let server = TcpListener::bind(address).unwrap();
         let local = server.local_addr().unwrap();
         let established = TcpStream::connect(local).unwrap();
-        let serving = server.accept().unwrap().0;
+        let serving = accept(&server);
         let queued = TcpStream::connect(local).unwrap();
 
         let held = hold(&server).unwrap();
@@ -129,7 +143,7 @@ fn lets_nothing_new_in_and_loses_nothing_that_is_in() {
         assert!(is_connecting(&late));
         assert_eq!(held.waiting().unwrap(), 1);
 
-        let accepted = server.accept().unwrap().0;
+        let accepted = accept(&server);
         converse(&established, &serving);
         converse(&queued, &accepted);
         assert_eq!(held.waiting().unwrap(), 0);
@@ -138,8 +152,8 @@ fn lets_nothing_new_in_and_loses_nothing_that_is_in() {
         assert!(!filtered(&server));
         // One that comes now is in at once, the other when its SYN is repeated.
         let new = TcpStream::connect(local).unwrap();
-        converse(&new, &server.accept().unwrap().0);
-        converse(&connected(late).unwrap(), &server.accept().unwrap().0);
+        converse(&new, &accept(&server));
+        converse(&connected(late).unwrap(), &accept(&server));
         // They have stayed usable.
         converse(&established, &serving);
         converse(&queued, &accepted);
@@ -163,7 +177,7 @@ fn a_handshake_under_way_completes() {
         client.detach_filter().unwrap();
         let client = connected(client).unwrap();
         until("it waits", || held.waiting().unwrap() == 1);
-        converse(&client, &server.accept().unwrap().0);
+        converse(&client, &accept(&server));
     }
 }
 
@@ -172,7 +186,7 @@ fn connections_inherit_the_filter_for_good() {
     let _turn = one_at_a_time();
     let server = listen();
     let before = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    let serving_before = server.accept().unwrap().0;
+    let serving_before = accept(&server);
     let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     client.set_nonblocking(true).unwrap();
     client.attach_filter(&NO_SYN).unwrap();
@@ -181,7 +195,7 @@ fn connections_inherit_the_filter_for_good() {
     let held = hold(&server).unwrap();
     client.detach_filter().unwrap();
     let client = connected(client).unwrap();
-    let serving = server.accept().unwrap().0;
+    let serving = accept(&server);
     held.release();
     assert!(!filtered(&serving_before));
     assert!(filtered(&serving));
@@ -198,7 +212,7 @@ fn dropping_lets_in_again() {
     drop(held);
     assert!(!filtered(&server));
     let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    converse(&client, &server.accept().unwrap().0);
+    converse(&client, &accept(&server));
 }
 
 #[test]
@@ -237,7 +251,7 @@ fn closing_while_the_server_still_listens_only_releases() {
     hold(&server).unwrap().close();
     assert!(!filtered(&server));
     let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    converse(&client, &server.accept().unwrap().0);
+    converse(&client, &accept(&server));
 }
 
 #[test]
@@ -246,7 +260,7 @@ fn refuses_what_is_no_such_listener() {
     let server = listen();
     let local = server.local_addr().unwrap();
     let client = TcpStream::connect(local).unwrap();
-    let serving = server.accept().unwrap().0;
+    let serving = accept(&server);
     let (pipe, _writer) = io::pipe().unwrap();
     let udp = UdpSocket::bind(local).unwrap();
     let path = std::env::temp_dir().join(format!("http-terminator-{}.sock", std::process::id()));
@@ -356,7 +370,7 @@ fn a_number_that_is_used_again_is_left_alone() {
         assert_eq!(held.waiting().unwrap(), 0);
         end(held);
         assert!(filtered(&successor));
-        converse(&client, &successor.accept().unwrap().0);
+        converse(&client, &accept(&successor));
     }
 }
 
@@ -392,7 +406,7 @@ impl Drop for Process {
 fn goes_on_accepting(server: &TcpListener) {
     assert!(!filtered(server));
     let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
-    converse(&client, &server.accept().unwrap().0);
+    converse(&client, &accept(server));
 }
 
 fn shared_with_a_process(server: &TcpListener) -> u32 {

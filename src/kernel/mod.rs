@@ -15,6 +15,9 @@
 //! then [`Listener::close`] ours. A client whose SYN was dropped repeats it, a second later at first, and is then
 //! refused, or reaches whoever listens on that port next; it has not sent anything, so nothing is lost.
 //!
+//! Where that is refused, because others share the socket or for want of a privilege, [`Listener::watch`] counts all the
+//! same: the listener is then closed in a moment in which none waits.
+//!
 //! `waiting` does not count handshakes that lack only the client's last ACK. They complete while the listener is
 //! held, and are in the queue one round trip after `hold` at the latest, if no packet is lost.
 //!
@@ -22,7 +25,7 @@
 //!
 //! | | Linux | other Unix | elsewhere |
 //! |---|---|---|---|
-//! | [`Listener`] | yes | `hold` is unsupported | `hold` is unsupported |
+//! | [`Listener`] | yes; recent kernels want CAP_NET_ADMIN for `hold` | unsupported | unsupported |
 //! | [`unread`] | yes | yes | unsupported |
 //!
 //! Unsupported is an error of the kind [`std::io::ErrorKind::Unsupported`]; whoever calls goes on without.

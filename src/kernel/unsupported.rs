@@ -20,6 +20,15 @@ impl Listener {
         Err(unsupported("a listener's accept queue is not known on this platform"))
     }
 
+    /// Would watch the listening socket that `descriptor` names.
+    ///
+    /// # Errors
+    ///
+    /// Always, with [`io::ErrorKind::Unsupported`].
+    pub fn watch(descriptor: i32, local: SocketAddr) -> io::Result<Self> {
+        Self::hold(descriptor, local)
+    }
+
     /// Would count the connections that Node has not accepted.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ import type { Server } from 'node:net';
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if an option is missing or of the wrong type,
  * `ERR_INVALID_ARG_VALUE` if both timeouts are given and differ.
- * @throws {RangeError} `ERR_OUT_OF_RANGE` if a timeout is negative or NaN, a delay is not finite, or a close
+ * @throws {RangeError} `ERR_OUT_OF_RANGE` if a time is negative or NaN, a delay is not finite, or a close
  * code may not be sent.
  * Nothing has been attached then.
  *
@@ -43,6 +43,25 @@ export interface HttpTerminatorOptions {
    * are given they must be equal.
    */
   gracefulTerminationTimeout?: number | undefined;
+
+  /**
+   * How long idle HTTP/1 keep-alive connections stay open when the listener closes, in milliseconds, to serve one
+   * more request each. Its answer says `Connection: close`, and the connection closes after it. A connection that is
+   * closed while a request is on its way loses it, so time here is what saves requests. The termination ends when the
+   * last connection is gone, not when the time is over, and never after `httpResponseTimeout`.
+   *
+   * - `'auto'`: each connection as long as its own rhythm asks for, which is until its last request is eight of its
+   *   usual gaps old, at most 500 ms. But if no more than three connections are busy or in rhythm, which is how a test
+   *   ends, all idle ones close at once.
+   * - A number: every one of them so long. More than 100 do not all close in the end, but spread over the time, lest
+   *   their clients all connect elsewhere in one instant.
+   * - `0`: all of them close at once. `Infinity`: they have until `httpResponseTimeout`.
+   *
+   * HTTP/2 needs no such time: GOAWAY tells its clients at once (RFC 9113, section 6.8).
+   *
+   * @default 'auto'
+   */
+  keepAliveDrainTimeout?: number | 'auto' | undefined;
 
   /**
    * How long the server goes on accepting after `terminate()`, in milliseconds, until whoever routes
@@ -95,8 +114,8 @@ export interface PhaseMessage {
 
 export interface HttpTerminator {
   /**
-   * Ends the server: stops listening, closes idle connections, lets requests in flight be answered
-   * whole, and resolves when the last connection is gone, or as soon as everything that is left has been
+   * Ends the server: accepts who waits to be accepted, stops listening, closes idle connections or keeps them for one
+   * more request, lets requests in flight be answered whole, and resolves when the last connection is gone, or as soon as everything that is left has been
    * destroyed at `httpResponseTimeout`.
    *
    * Calls while it runs share one promise, and so do calls after it until the server listens again. On

@@ -229,6 +229,23 @@ for (const transport of transports) {
         assert.deepEqual((await terminated).requests, { completed: 1, late: 0, cut: 0 });
       });
 
+      it('is forgotten when its client has gone away before', async (test) => {
+        const { handler, arrived } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler);
+        const client = await connect(transport, server);
+        await client.write(requestText('/slow'));
+        const { response } = await arrived('/slow');
+        // Under TLS the server sees a reset first.
+        const closed = [response, client.serverSocket].map(
+          (each) => new Promise((resolve) => each.once('close', resolve)),
+        );
+        client.socket.destroy();
+        await Promise.all(closed);
+        assert.equal(terminator.stats().requests, 0);
+        const report = await terminator.terminate();
+        assert.deepEqual(report.connections, { idle: 0, drained: 0, forced: 0 });
+      });
+
       it('is not waited for when its client goes away', async (test) => {
         const { handler, arrived } = gatedHandler();
         const { server, terminator } = await serve(test, transport, handler);

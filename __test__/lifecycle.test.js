@@ -159,14 +159,15 @@ for (const transport of transports) {
       const report = await terminator.terminate();
       const protocol = transport.scheme;
       const remoteAddress = '127.0.0.1';
+      const rows = report.cut.map(({ ageMs, ...row }) => ({ ...row, age: typeof ageMs }));
       assert.deepEqual(
-        report.cut.map(({ ageMs, ...row }) => ({ ...row, age: typeof ageMs })),
+        rows.sort((left, right) => String(left.url).localeCompare(String(right.url))),
         [
-          { protocol, method: 'PUT', url: '/plain', remoteAddress, headersSent: true, age: 'number' },
           { protocol, method: 'GET', url: '/1', remoteAddress, headersSent: false, age: 'number' },
           { protocol, method: 'GET', url: '/2', remoteAddress, headersSent: false, age: 'number' },
-          { protocol, method: null, url: null, remoteAddress, headersSent: false, age: 'object' },
+          { protocol, method: 'PUT', url: '/plain', remoteAddress, headersSent: true, age: 'number' },
           { protocol, method: 'GET', url: '/socket', remoteAddress, headersSent: true, age: 'object' },
+          { protocol, method: null, url: null, remoteAddress, headersSent: false, age: 'object' },
         ],
       );
       assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 4 });

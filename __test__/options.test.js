@@ -51,6 +51,25 @@ describe('createHttpTerminator()', () => {
       invalidType,
       /"options\.server\[1\]".*type number \(5\)$/,
     ],
+    [
+      'a word for a time to keep connections',
+      { server, keepAliveDrainTimeout: 'always' },
+      invalidType,
+      /^The "options\.keepAliveDrainTimeout" property must be of type number or 'auto'\. Received type string \('always'\)$/,
+    ],
+    ['null for a time to keep connections', { server, keepAliveDrainTimeout: null }, invalidType, /Received null$/],
+    [
+      'a negative time to keep connections',
+      { server, keepAliveDrainTimeout: -1 },
+      outOfRange,
+      /"options\.keepAliveDrainTimeout".* Received -1$/,
+    ],
+    [
+      'no number for a time to keep connections',
+      { server, keepAliveDrainTimeout: Number.NaN },
+      outOfRange,
+      /'auto'\. Received NaN$/,
+    ],
     ['a delay that is not a number', { server, shutdownDelay: '1s' }, invalidType, /"options\.shutdownDelay"/],
     ['a negative delay', { server, shutdownDelay: -1 }, outOfRange, /"options\.shutdownDelay".* Received -1$/],
     [

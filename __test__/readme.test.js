@@ -164,10 +164,14 @@ it('several servers', async (test) => {
 
 it('behind a load balancer', async (test) => {
   const server = http.createServer();
-  const { terminator } = run('shutdownDelay: 5000', { createHttpTerminator, server }, ['terminator']);
+  const { terminator, health } = run('shutdownDelay: 5000', { createHttpTerminator, server }, ['terminator', 'health']);
+  server.on('request', health);
   await listening(test, server);
+  const status = async () => (await fetch(`http://127.0.0.1:${server.address().port}`)).status;
+  assert.equal(await status(), 200);
   const terminated = terminator.terminate();
   assert.equal(terminator.state, 'delaying');
+  assert.equal(await status(), 503);
   await createHttpTerminator({ server }).terminate();
   await terminated;
 });

@@ -15,6 +15,8 @@ createHttpTerminator({ server, httpResponseTimeout: undefined });
 
 createHttpTerminator({ server: [server, https.createServer(), http2.createServer(), http2.createSecureServer()] });
 createHttpTerminator({ server, shutdownDelay: 300, webSocketCloseCode: 1012 });
+createHttpTerminator({ server, keepAliveDrainTimeout: 'auto' });
+createHttpTerminator({ server, keepAliveDrainTimeout: 500 });
 createHttpTerminator({ server, webSocketServers: [{ clients: new Set([{ close() {}, terminate() {} }]) }] });
 
 // @ts-expect-error A server is required.
@@ -23,6 +25,8 @@ createHttpTerminator({});
 createHttpTerminator({ server: () => {} });
 // @ts-expect-error Timeouts are numbers.
 createHttpTerminator({ server, httpResponseTimeout: '500' });
+// @ts-expect-error No other word than 'auto' means anything.
+createHttpTerminator({ server, keepAliveDrainTimeout: 'always' });
 // @ts-expect-error There is no such option.
 createHttpTerminator({ server, timeout: 500 });
 

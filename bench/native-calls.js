@@ -76,7 +76,7 @@ function channels(start, finish, socket) {
   return (count) => {
     for (let index = 0; index < count; index += 1) {
       const request = { complete: true };
-      const response = { req: request };
+      const response = { req: request, shouldKeepAlive: true };
       start.publish({ request, response, socket, server: socket.server });
       finish.publish({ request, response, socket, server: socket.server });
     }

@@ -5,12 +5,16 @@ export type Actions = number[] | null;
 
 export const ActionKind: {
   readonly Announce: number;
-  readonly Observe: number;
+  readonly Survey: number;
+  readonly WatchListener: number;
+  readonly HoldListener: number;
   readonly CloseServer: number;
   readonly SayClose: number;
   readonly SayKeepAlive: number;
   readonly Close: number;
   readonly CloseNotify: number;
+  readonly CloseQuiet: number;
+  readonly DestroyQuiet: number;
   readonly End: number;
   readonly Linger: number;
   readonly Ping: number;
@@ -56,10 +60,18 @@ export interface Stats {
 export function create(): number;
 export function release(key: number): void;
 export function state(key: number): 'serving' | 'delaying' | 'draining' | 'terminated';
-export function inFlight(key: number, requests: Uint32Array): void;
 export function stats(key: number): Stats;
 export function report(key: number): Report;
 export function opened(key: number, transport: number): number;
+export function found(key: number, transport: number, age: number, gap: number): number;
+export function quiet(key: number, quiet: number, unused: number): Actions;
+export function quietClosed(key: number, closed: number, quiet: number, unused: number): Actions;
+export function watchListener(key: number, descriptor: number, host: string, port: number): string | null;
+export function holdListener(key: number, descriptor: number, host: string, port: number): string | null;
+export function acceptQueue(key: number, waiting: number | null): Actions;
+export function listenerClosed(key: number): Actions;
+/** The places of those descriptors on which unread bytes wait; null if there are none, or nobody knows. */
+export function unread(descriptors: Int32Array): number[] | null;
 export function due(key: number): Actions;
 export function closed(key: number, id: number): Actions;
 export function requestStarted(key: number, id: number, more: boolean): Actions;
@@ -73,7 +85,14 @@ export function receiving(key: number, id: number): Actions;
 export function answeredEarly(key: number, id: number): Actions;
 export function taskStarted(key: number): Actions;
 export function taskFinished(key: number, fulfilled: boolean): Actions;
-export function terminate(key: number, delay: number, timeout: number, observed: boolean, wake: () => void): Actions;
+export function terminate(
+  key: number,
+  delay: number,
+  timeout: number,
+  keepAlive: number | null,
+  observed: boolean,
+  wake: () => void,
+): Actions;
 export function turned(key: number): Actions;
 export function timedOut(key: number): Actions;
 export function serverClosed(key: number): Actions;

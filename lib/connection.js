@@ -1,44 +1,12 @@
 // What is known of one connection: its sockets, and the requests in flight on it.
 
+const { answeredEarly, inFlight, newestFrom } = require('./requests');
+
 /** @typedef {import('node:net').Socket} Socket */
-/** @typedef {import('node:http').ServerResponse} ServerResponse */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
 /** @typedef {import('node:http2').ServerHttp2Stream} ServerHttp2Stream */
+/** @typedef {import('./requests').Request} Request */
 /** @typedef {{ method?: string | undefined, url?: string | undefined }} Head */
-
-/** A request in flight over HTTP/1. */
-class Request {
-  /**
-   * The one that was received after it. A chain costs an idle connection nothing and a request one small
-   * object; it has more than one link only when a client pipelines.
-   *
-   * @type {Request | null}
-   */
-  next = null;
-  /** Whether we made its answer say close, and what it had said about the connection before. */
-  saysClose = false;
-  /** @type {ReturnType<ServerResponse['getHeader']>} */
-  connectionHeader = undefined;
-  startedAt = performance.now();
-
-  /**
-   * @param {ServerResponse} response
-   * @param {boolean} late whether it came only during a termination
-   */
-  constructor(response, late) {
-    this.response = response;
-    this.late = late;
-  }
-
-  /** @returns {Head} */
-  get head() {
-    return this.response.req;
-  }
-
-  get headersSent() {
-    return this.response.headersSent;
-  }
-}
 
 /** A request in flight over HTTP/2. */
 class Stream {
@@ -61,22 +29,10 @@ class Stream {
 }
 
 class Connection {
-  /** @type {Request | null} */
-  oldest = null;
-  /** @type {Request | null} */
-  newest = null;
-
   /** @type {ServerHttp2Session | null} */
   session = null;
   /** @type {Map<ServerHttp2Stream, Stream> | null} */
   streams = null;
-
-  /**
-   * The request last answered before its body had come whole.
-   *
-   * @type {import('node:http').IncomingMessage | null}
-   */
-  answeredEarly = null;
 
   /**
    * The head of the request by which HTTP handed the connection over.
@@ -98,13 +54,14 @@ class Connection {
   /**
    * @param {import('./attachment').Attachment} attachment
    * @param {Socket} accepted
+   * @param {Socket} socket
    */
-  constructor(attachment, accepted) {
+  constructor(attachment, accepted, socket) {
     this.attachment = attachment;
     /** The accepted socket, whose end is the connection's. */
     this.accepted = accepted;
     /** The socket that HTTP is spoken on: the accepted one, or the TLS socket above it. */
-    this.socket = accepted;
+    this.socket = socket;
   }
 
   get protocol() {
@@ -112,24 +69,23 @@ class Connection {
     return this.socket === this.accepted ? 'http' : 'https';
   }
 
-  /**
-   * @param {ServerResponse} response
-   * @param {boolean} late
-   */
-  push(response, late) {
-    const request = new Request(response, late);
-    if (this.newest === null) this.oldest = request;
-    else this.newest.next = request;
-    this.newest = request;
+  /** The oldest request in flight over HTTP/1. */
+  get oldest() {
+    return inFlight.get(this.socket) ?? null;
   }
 
-  /** Forgets the oldest request: HTTP/1 answers in order. */
-  shift() {
-    this.oldest = this.oldest?.next ?? null;
-    if (this.oldest === null) this.newest = null;
+  /** The newest request in flight over HTTP/1. */
+  get newest() {
+    const { oldest } = this;
+    return oldest && newestFrom(oldest);
   }
 
-  /** Those over HTTP/1, oldest first. */
+  /** Whether the body of a request that was answered already is still coming in. */
+  get isAnsweredEarly() {
+    return answeredEarly.get(this.socket)?.complete === false && this.oldest === null;
+  }
+
+  /** Requests in flight over HTTP/1, oldest first. */
   *pipelined() {
     for (let request = this.oldest; request !== null; request = request.next) yield request;
   }
@@ -142,5 +98,4 @@ class Connection {
 }
 
 exports.Connection = Connection;
-exports.Request = Request;
 exports.Stream = Stream;

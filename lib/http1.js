@@ -1,5 +1,7 @@
 // How HTTP/1 ends: what is said to the peer, and how each kind of close is done.
 
+const { isParsed } = require('./internals');
+
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
@@ -87,13 +89,12 @@ function destroy({ accepted, socket }) {
  * request that is in flight already does not count.
  *
  * @param {Connection} connection
- * @param {Set<Socket> | undefined} idle the sockets on whose parser no message has begun, if known
+ * @param {Set<Socket> | undefined} active the sockets on whose parser a message has begun, if known
  */
-function isReceiving({ socket, newest }, idle) {
+function isReceiving({ socket, newest }, active) {
   if (newest !== null && !newest.response.req.complete) return false;
-  // First what costs least: of thousands of connections nearly all are in the set.
-  if (idle?.has(socket) || !(socket.bytesRead > 0)) return false;
-  return idle !== undefined || (newest === null && socket.bytesWritten === 0);
+  if (!(socket.bytesRead > 0)) return false;
+  return active === undefined ? newest === null && socket.bytesWritten === 0 : active.has(socket) || !isParsed(socket);
 }
 
 module.exports = { close, destroy, end, isReceiving, linger, saidClose, sayClose, sayKeepAlive };

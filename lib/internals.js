@@ -1,11 +1,11 @@
 // All that is read of Node beyond its documentation, in one place. Nothing is ever written, and each
 // function says what becomes of a termination where Node does not have what it looks for.
-
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
 
 /**
- * The sockets on whose HTTP parser no message has begun, or undefined if that can't be learnt.
+ * The sockets on whose HTTP parser a message has begun and not ended, or on which nothing has come yet; or
+ * undefined if that can't be learnt.
  *
  * Only Node's parser knows whether half a head has come. Without it, a connection that has been used
  * before counts as idle even then.
@@ -13,9 +13,21 @@
  * @param {Server} server
  * @returns {Set<Socket> | undefined}
  */
-function idleSockets(server) {
-  const sockets = parsedSockets(server, 'idle');
+function activeSockets(server) {
+  const sockets = parsedSockets(server, 'active');
   return sockets && new Set(sockets);
+}
+
+/**
+ * The sockets on whose HTTP parser no message has begun, though one has ended. There may be a request in flight.
+ *
+ * Without it, no connection is one of many; see `Termination`.
+ *
+ * @param {Server} server
+ * @returns {Socket[]}
+ */
+function idleSockets(server) {
+  return parsedSockets(server, 'idle') ?? [];
 }
 
 /**
@@ -36,7 +48,7 @@ function httpSockets(server) {
  * connections which the method asks for turns out empty, after we have seen what is in it.
  *
  * @param {Server} server
- * @param {'idle' | 'all'} list
+ * @param {'idle' | 'active' | 'all'} list
  * @returns {Socket[] | undefined}
  */
 function parsedSockets(server, list) {
@@ -54,6 +66,16 @@ function parsedSockets(server, list) {
   });
   closeIdleConnections.call(standIn);
   return sockets;
+}
+
+/**
+ * Whether the server's HTTP/1 connections can be found at any time. If not, they are followed from their
+ * beginning.
+ *
+ * @param {Server} server
+ */
+function listsConnections(server) {
+  return parsedSockets(server, 'all') !== undefined;
 }
 
 /**
@@ -84,6 +106,18 @@ function socketBelow(socket) {
 }
 
 /**
+ * Whether HTTP/1 is spoken on this socket. It is not yet below a TLS handshake, and no more after an upgrade.
+ *
+ * Without it, a handshake that has begun is waited for as long as half a request, and so is what a tunnel was
+ * before the terminator was created.
+ *
+ * @param {Socket} socket
+ */
+function isParsed(socket) {
+  return Boolean(/** @type {any} */ (socket).parser);
+}
+
+/**
  * The answer that is being written to this socket, if there is one.
  *
  * Needed only for requests that were in flight before the terminator was created. Without it, those
@@ -96,4 +130,56 @@ function responseOn(socket) {
   return /** @type {any} */ (socket)._httpMessage ?? null;
 }
 
-module.exports = { acceptedSockets, httpSockets, idleSockets, responseOn, socketBelow };
+/**
+ * Whether the connection stays open after this answer, as far as its head says.
+ *
+ * Without it, no connection has a rhythm, and none is kept for a further request unless
+ * `keepAliveDrainTimeout` says so.
+ *
+ * @param {import('node:http').ServerResponse} response
+ */
+function isKeptAlive(response) {
+  return response.shouldKeepAlive === true;
+}
+
+/**
+ * The descriptor of a listener's or a connection's socket, or -1. It is good for this tick only: afterwards
+ * the number may name another file.
+ *
+ * Without it, what the kernel holds is not known: see the portable half of src/kernel.
+ *
+ * @param {Server | Socket} owner
+ * @returns {number}
+ */
+function descriptorOf(owner) {
+  return /** @type {any} */ (owner)._handle?.fd ?? -1;
+}
+
+/**
+ * Whether this process has bound the server's listener itself, so that only those share it to whom it has
+ * handed it on: it does not belong to a cluster, nor was it opened by `listen({ fd })` or by a handle.
+ *
+ * Without it, no listener counts as bound here, and none is held while it closes.
+ *
+ * @param {Server} server
+ */
+function isBoundHere(server) {
+  // The family, address and port that it was bound to; a handle that came from elsewhere has none.
+  const isBound = /^[46]:/.test(/** @type {any} */ (server)._connectionKey);
+  const cluster = /** @type {import('node:cluster').Cluster} */ (/** @type {unknown} */ (require('node:cluster')));
+  return isBound && cluster.isPrimary;
+}
+
+module.exports = {
+  acceptedSockets,
+  activeSockets,
+  descriptorOf,
+  httpSockets,
+  idleSockets,
+  isBoundHere,
+  isKeptAlive,
+  isParsed,
+  listsConnections,
+  responseOn,
+  socketBelow,
+};

@@ -40,4 +40,4 @@ function line({ phase, server, stats, open }) {
   );
 }
 
-module.exports = { isObserved, publish };
+module.exports = { debug, isObserved, publish };

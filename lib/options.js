@@ -4,6 +4,7 @@ const { invalidArgumentType, invalidArgumentValue, outOfRange } = require('./err
 
 const DEFAULT_HTTP_RESPONSE_TIMEOUT = 1000;
 const DEFAULT_SHUTDOWN_DELAY = 0;
+const AUTO = 'auto';
 /** "Going away" (RFC 6455, section 7.4.1). */
 const DEFAULT_WEB_SOCKET_CLOSE_CODE = 1001;
 
@@ -14,6 +15,7 @@ const DEFAULT_WEB_SOCKET_CLOSE_CODE = 1001;
  * @property {readonly import('node:net').Server[]} servers
  * @property {number} httpResponseTimeout
  * @property {number} shutdownDelay
+ * @property {number | null} keepAliveDrainTimeout null for 'auto'
  * @property {readonly WebSocketServerLike[]} webSocketServers
  * @property {number} webSocketCloseCode
  */
@@ -31,6 +33,7 @@ function parseOptions(options) {
     httpResponseTimeout,
     gracefulTerminationTimeout,
     shutdownDelay = DEFAULT_SHUTDOWN_DELAY,
+    keepAliveDrainTimeout = AUTO,
     webSocketServers = [],
     webSocketCloseCode = DEFAULT_WEB_SOCKET_CLOSE_CODE,
   } = /** @type {Record<string, unknown>} */ (options);
@@ -38,6 +41,7 @@ function parseOptions(options) {
     servers: parseServers(server),
     httpResponseTimeout:
       parseTimeouts({ httpResponseTimeout, gracefulTerminationTimeout }) ?? DEFAULT_HTTP_RESPONSE_TIMEOUT,
+    keepAliveDrainTimeout: parseKeepAlive('options.keepAliveDrainTimeout', keepAliveDrainTimeout),
     shutdownDelay: parseDelay('options.shutdownDelay', shutdownDelay),
     webSocketServers: parseWebSocketServers(webSocketServers),
     webSocketCloseCode: parseCloseCode('options.webSocketCloseCode', webSocketCloseCode),
@@ -108,6 +112,17 @@ function parseDelay(name, value) {
   if (typeof value !== 'number') throw invalidArgumentType(name, 'of type number', value);
   // A server that delays for ever would never end.
   if (!(value >= 0 && value < Number.POSITIVE_INFINITY)) throw outOfRange(name, '>= 0 milliseconds, and finite', value);
+  return value;
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function parseKeepAlive(name, value) {
+  if (value === AUTO) return null;
+  if (typeof value !== 'number') throw invalidArgumentType(name, `of type number or '${AUTO}'`, value);
+  if (!(value >= 0)) throw outOfRange(name, `>= 0 milliseconds, Infinity or '${AUTO}'`, value);
   return value;
 }
 

@@ -3,11 +3,10 @@
 const { Attachment } = require('./attachment');
 const { invalidArgumentType } = require('./errors');
 const { parseOptions } = require('./options');
-const { closeClients, terminateClients } = require('./websockets');
 
 /** @typedef {import('../index').HttpTerminator} HttpTerminator */
 /** @typedef {import('../index').TerminationReport} TerminationReport */
-/** @typedef {import('./attachment').Outcome} Outcome */
+/** @typedef {import('./termination').Outcome} Outcome */
 
 /** Of several servers, the first of these that one is in is the state of all. */
 const STATES = /** @type {const} */ (['draining', 'delaying', 'serving']);
@@ -17,17 +16,21 @@ const STATES = /** @type {const} */ (['draining', 'delaying', 'serving']);
  * @returns {HttpTerminator}
  */
 function createHttpTerminator(options) {
-  const { servers, httpResponseTimeout, shutdownDelay, webSocketServers, webSocketCloseCode } = parseOptions(options);
+  const { servers, webSocketServers, webSocketCloseCode, ...times } = parseOptions(options);
   /** @type {AbortController | null} */
   let controller = null;
   /** @type {{ outcomes: Promise<Outcome>[], report: Promise<TerminationReport> } | null} */
   let termination = null;
 
-  const plan = { delay: shutdownDelay, timeout: httpResponseTimeout };
+  const plan = {
+    delay: times.shutdownDelay,
+    timeout: times.httpResponseTimeout,
+    keepAlive: times.keepAliveDrainTimeout,
+  };
   const user = {
     terminationBegan: () => abortController().abort(),
-    drainingBegan: () => closeClients(webSocketServers, webSocketCloseCode),
-    deadlinePassed: () => terminateClients(webSocketServers),
+    drainingBegan: () => require('./websockets').closeClients(webSocketServers, webSocketCloseCode),
+    deadlinePassed: () => require('./websockets').terminateClients(webSocketServers),
     servingAgain() {
       if (controller?.signal.aborted) controller = null;
     },

@@ -6,17 +6,20 @@
 //! that the usual case costs no allocation.
 
 use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Function, Uint32Array};
+use napi::bindgen_prelude::{Function, Int32Array};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi::{Error, Result, Status};
 use napi_derive::napi;
 use slab::Slab;
 
-use crate::drain::{self, Action, ConnectionId, Phase, Plan};
+use crate::drain::{self, Action, ConnectionId, KeepAlive, Phase, Plan};
 use crate::driver::{Driver, Wake};
+use crate::kernel;
 
 thread_local! {
     // One table for each JavaScript thread: drivers never cross threads, so nothing is locked.
@@ -31,8 +34,13 @@ type Actions = Option<Vec<u32>>;
 pub enum ActionKind {
     /// Tell whoever observes of a milestone, whose number is in place of an id.
     Announce,
-    /// Report what is being received and what is multiplexed.
-    Observe,
+    /// Report what is being received and what is multiplexed, and find what is not known yet. In place
+    /// of an id, how many milliseconds old the last request of a connection may be for that.
+    Survey,
+    /// Call `watchListener`, or tell how many connections wait to be accepted in another way.
+    WatchListener,
+    /// Call `holdListener`, unless the listener may be shared.
+    HoldListener,
     /// Stop listening.
     CloseServer,
     /// Let the last answer in flight on a connection say `Connection: close`.
@@ -43,6 +51,10 @@ pub enum ActionKind {
     Close,
     /// The same under TLS, with a `close_notify`.
     CloseNotify,
+    /// Close some quiet connections, whose number is in place of an id.
+    CloseQuiet,
+    /// Close all quiet connections at once.
+    DestroyQuiet,
     /// Close a connection after the last byte written to it.
     End,
     /// Send FIN after the last byte, then read and discard.
@@ -106,6 +118,15 @@ pub enum Transport {
     Plain,
     /// TLS.
     Tls,
+}
+
+impl From<Transport> for drain::Transport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Plain => Self::Plain,
+            Transport::Tls => Self::Tls,
+        }
+    }
 }
 
 /// What is open at a moment.
@@ -175,12 +196,6 @@ pub fn state(key: u32) -> Result<&'static str> {
     })
 }
 
-/// How many requests are in flight on each connection, by id. Needed before `stats` and `terminate`.
-#[napi(catch_unwind)]
-pub fn in_flight(key: u32, requests: Uint32Array) -> Result<()> {
-    with_driver(key, |driver| driver.in_flight(&requests))
-}
-
 /// What is open.
 #[napi(catch_unwind)]
 pub fn stats(key: u32) -> Result<Stats> {
@@ -211,14 +226,83 @@ pub fn report(key: u32) -> Result<Report> {
     })
 }
 
-/// A connection was accepted: gives its id. While a termination runs, call `due` afterwards.
+/// A connection was accepted during a termination: gives its id. Call `due` afterwards.
 #[napi(catch_unwind)]
 pub fn opened(key: u32, transport: Transport) -> Result<u32> {
-    let transport = match transport {
-        Transport::Plain => drain::Transport::Plain,
-        Transport::Tls => drain::Transport::Tls,
-    };
-    with_driver(key, |driver| to_u32(driver.opened(transport)))
+    with_driver(key, |driver| to_u32(driver.opened(transport.into())))
+}
+
+/// A connection that was open before has become known: gives its id. Call `due` afterwards.
+///
+/// `age` is how long ago its last request came, and `gap` the smoothed time between two, in milliseconds;
+/// anything that is not a duration says that it has no rhythm.
+#[napi(catch_unwind)]
+pub fn found(key: u32, transport: Transport, age: f64, gap: f64) -> Result<u32> {
+    let rhythm = milliseconds(age).zip(milliseconds(gap));
+    with_driver(key, |driver| to_u32(driver.found(transport.into(), rhythm)))
+}
+
+/// So many connections are quiet, besides those that are known; so many of these have never been used.
+#[napi(catch_unwind)]
+pub fn quiet(key: u32, quiet: u32, unused: u32) -> Result<Actions> {
+    event(key, |driver| driver.quiet(quiet, unused))
+}
+
+/// So many quiet connections were closed, and these are left.
+#[napi(catch_unwind)]
+pub fn quiet_closed(key: u32, closed: u32, quiet: u32, unused: u32) -> Result<Actions> {
+    event(key, |driver| driver.quiet_closed(closed, quiet, unused))
+}
+
+/// Looks from now on how many connections wait to be accepted by a listener, which is named by its descriptor
+/// and the address that it is bound to. Call `due` afterwards. Gives the reason if that can't be known.
+#[napi(catch_unwind)]
+pub fn watch_listener(key: u32, descriptor: i32, host: String, port: u16) -> Result<Option<String>> {
+    at_listener(key, &host, port, |driver, local| driver.watch_listener(descriptor, local))
+}
+
+/// Holds new connections back from that listener. Call `due` afterwards. Gives the reason if that can't or
+/// must not be.
+#[napi(catch_unwind)]
+pub fn hold_listener(key: u32, descriptor: i32, host: String, port: u16) -> Result<Option<String>> {
+    at_listener(key, &host, port, |driver, local| driver.hold_listener(descriptor, local))
+}
+
+fn at_listener(
+    key: u32,
+    host: &str,
+    port: u16,
+    happens: impl FnOnce(&mut Driver, SocketAddr) -> io::Result<()>,
+) -> Result<Option<String>> {
+    with_driver(key, |driver| match host.parse() {
+        Ok(host) => happens(driver, SocketAddr::new(host, port)).err().map(|error| error.to_string()),
+        // Of an interface's own address Node tells the zone, too.
+        Err(_) => {
+            driver.accept_queue(None);
+            Some(format!("{host} is no plain address"))
+        }
+    })
+}
+
+/// So many connections wait to be accepted, or nobody knows.
+#[napi(catch_unwind)]
+pub fn accept_queue(key: u32, waiting: Option<u32>) -> Result<Actions> {
+    event(key, |driver| driver.accept_queue(waiting))
+}
+
+/// The listener has closed.
+#[napi(catch_unwind)]
+pub fn listener_closed(key: u32) -> Result<Actions> {
+    event(key, Driver::listener_closed)
+}
+
+/// On which of these descriptors unread bytes wait in the kernel, by their places. Nothing is the usual
+/// answer, and that of systems where it can't be known.
+#[napi(catch_unwind)]
+pub fn unread(descriptors: Int32Array) -> Option<Vec<u32>> {
+    let unread = kernel::unread(&descriptors).ok()?;
+    let places: Vec<_> = (0..).zip(unread).filter_map(|(place, unread)| unread.then_some(place)).collect();
+    if places.is_empty() { None } else { Some(places) }
 }
 
 /// The actions that are due now.
@@ -306,7 +390,8 @@ pub fn task_finished(key: u32, fulfilled: bool) -> Result<Actions> {
 }
 
 /// Ends the server: it accepts for `delay` more milliseconds, and requests in flight may take `timeout`
-/// milliseconds after that, for which there may be no end. `observed` asks for the milestone at half time.
+/// milliseconds after that, for which there may be no end. Idle connections are kept for `keep_alive`
+/// milliseconds, or as their rhythm asks for. `observed` asks for the milestone at half time.
 ///
 /// `wake` is called when `timed_out` is due, and held no longer than the termination runs.
 ///
@@ -314,11 +399,20 @@ pub fn task_finished(key: u32, fulfilled: bool) -> Result<Actions> {
 ///
 /// When no thread can be had to keep the deadline; nothing has begun then.
 #[napi(catch_unwind)]
-pub fn terminate(key: u32, delay: f64, timeout: f64, observed: bool, wake: Function<(), ()>) -> Result<Actions> {
+pub fn terminate(
+    key: u32,
+    delay: f64,
+    timeout: f64,
+    keep_alive: Option<f64>,
+    observed: bool,
+    wake: Function<(), ()>,
+) -> Result<Actions> {
     // Infinity, and what is too long for the clock, is no timeout at all.
-    let timeout = Duration::try_from_secs_f64(timeout / 1e3).ok();
-    let delay = Duration::try_from_secs_f64(delay / 1e3).unwrap_or_default();
-    let plan = Plan { delay, timeout, observed };
+    let timeout = milliseconds(timeout);
+    let delay = milliseconds(delay).unwrap_or_default();
+    let keep_alive =
+        keep_alive.map_or(KeepAlive::Auto, |time| KeepAlive::For(milliseconds(time).unwrap_or(Duration::MAX)));
+    let plan = Plan { delay, timeout, keep_alive, observed };
     let wake = wake.build_threadsafe_function::<()>().callee_handled::<false>().build()?;
     let wake: Wake = Arc::new(move || {
         // Refused only when Node is going away, and with it everything that could be woken.
@@ -370,12 +464,16 @@ fn with_driver<T>(key: u32, use_it: impl FnOnce(&mut Driver) -> T) -> Result<T> 
 fn encode(action: Action) -> [u32; 2] {
     let (kind, id) = match action {
         Action::Announce(milestone) => (ActionKind::Announce, Milestone::from(milestone) as usize),
-        Action::Observe => (ActionKind::Observe, 0),
+        Action::Survey(horizon) => (ActionKind::Survey, horizon.as_millis() as usize),
+        Action::WatchListener => (ActionKind::WatchListener, 0),
+        Action::HoldListener => (ActionKind::HoldListener, 0),
         Action::CloseServer => (ActionKind::CloseServer, 0),
         Action::SayClose(id) => (ActionKind::SayClose, id),
         Action::SayKeepAlive(id) => (ActionKind::SayKeepAlive, id),
         Action::Close(id) => (ActionKind::Close, id),
         Action::CloseNotify(id) => (ActionKind::CloseNotify, id),
+        Action::CloseQuiet(count) => (ActionKind::CloseQuiet, count as usize),
+        Action::DestroyQuiet => (ActionKind::DestroyQuiet, 0),
         Action::End(id) => (ActionKind::End, id),
         Action::Linger(id) => (ActionKind::Linger, id),
         Action::Ping(id) => (ActionKind::Ping, id),
@@ -386,6 +484,11 @@ fn encode(action: Action) -> [u32; 2] {
         Action::Resolve => (ActionKind::Resolve, 0),
     };
     [kind as u32, to_u32(id)]
+}
+
+/// Nothing if it is negative, not finite or too long.
+fn milliseconds(time: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(time / 1e3).ok()
 }
 
 /// Ids and keys count what is open in one process, which is far below what 32 bits can name.

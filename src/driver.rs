@@ -3,11 +3,13 @@
 #![forbid(unsafe_code)]
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::alarm::{Alarm, AlarmClock};
-use crate::drain::{Action, ConnectionId, Drain, Finished, Phase, Plan, Report, Stats, Transport};
+use crate::drain::{Action, ConnectionId, Drain, Finished, Phase, Plan, Report, Rhythm, Stats, Transport};
+use crate::kernel::Listener;
 
 /// Called on the alarm's thread when [`Driver::timed_out`] is due; must only pass that on.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -22,6 +24,8 @@ pub struct Driver {
     /// Present while a termination runs, and no longer: it keeps Node's event loop alive.
     waker: Option<Waker>,
     alarm: Option<Alarm>,
+    /// Held from when the listener is to close until it has closed.
+    listener: Option<Listener>,
 }
 
 /// What it takes to be called back from beyond the event loop.
@@ -49,14 +53,26 @@ impl Driver {
         self.drain.stats()
     }
 
-    /// How many requests are in flight on each connection, by id.
-    pub fn in_flight(&mut self, requests: &[u32]) {
-        self.drain.handle_requests(requests);
+    /// The server has accepted a connection, during a termination.
+    pub fn opened(&mut self, transport: Transport) -> ConnectionId {
+        self.drain.handle_opened(transport, now())
     }
 
-    /// The server has accepted a connection.
-    pub fn opened(&mut self, transport: Transport) -> ConnectionId {
-        self.drain.handle_opened(transport)
+    /// A connection that was open before has become known. If its rhythm is known, too, that is how long
+    /// ago its last request came, and its gap.
+    pub fn found(&mut self, transport: Transport, rhythm: Option<(Duration, Duration)>) -> ConnectionId {
+        let rhythm = rhythm.and_then(|(age, gap)| Some(Rhythm { last: now().checked_sub(age)?, gap }));
+        self.drain.handle_found(transport, rhythm)
+    }
+
+    /// So many connections are quiet, and so many of these have never been used.
+    pub fn quiet(&mut self, quiet: u32, unused: u32) {
+        self.drain.handle_quiet(quiet, unused, now());
+    }
+
+    /// So many quiet connections were closed, and these are left.
+    pub fn quiet_closed(&mut self, closed: u32, quiet: u32, unused: u32) {
+        self.drain.handle_quiet_closed(closed, quiet, unused, now());
     }
 
     /// The connection is gone.
@@ -132,8 +148,55 @@ impl Driver {
         Ok(())
     }
 
+    /// From now on, looks before every turn how many connections wait to be accepted by the listener with
+    /// this descriptor, which is bound to `local`.
+    ///
+    /// # Errors
+    ///
+    /// When that can't be known. The termination goes on without it.
+    pub fn watch_listener(&mut self, descriptor: i32, local: SocketAddr) -> io::Result<()> {
+        let watched = Listener::watch(descriptor, local).map(|listener| self.listener = Some(listener));
+        self.look_at_accept_queue();
+        watched
+    }
+
+    /// Holds new connections back from that listener.
+    ///
+    /// # Errors
+    ///
+    /// When that can't be, or must not be because others share the listener. It is still watched then.
+    pub fn hold_listener(&mut self, descriptor: i32, local: SocketAddr) -> io::Result<()> {
+        // The hold looks at who shares the socket, and our own watch would be one.
+        self.listener = None;
+        let held = Listener::hold(descriptor, local);
+        let reason = held.as_ref().err().map(|error| io::Error::new(error.kind(), error.to_string()));
+        self.listener = held.or_else(|_| Listener::watch(descriptor, local)).ok();
+        self.look_at_accept_queue();
+        reason.map_or(Ok(()), Err)
+    }
+
+    fn look_at_accept_queue(&mut self) {
+        let waiting = self.listener.as_ref().and_then(|listener| listener.waiting().ok());
+        self.accept_queue(waiting);
+    }
+
+    /// So many connections wait to be accepted, or nobody knows.
+    pub fn accept_queue(&mut self, waiting: Option<u32>) {
+        self.drain.handle_accept_queue(waiting, now());
+    }
+
+    /// The listener has closed.
+    pub fn listener_closed(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.close();
+        }
+    }
+
     /// The event loop has polled for input once.
     pub fn turned(&mut self) {
+        if self.listener.is_some() {
+            self.look_at_accept_queue();
+        }
         self.drain.handle_turned(now());
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use super::keep_alive::{Rhythm, SPEAKS_WITHIN};
+
 /// What a connection is doing. The names and their successors are those of Go's `http.ConnState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -48,6 +50,8 @@ pub(super) enum Tally {
 pub(super) enum Course {
     /// Not at all. Next: any other.
     Open,
+    /// Idle, and kept to serve one more request. Next: `Open` when one comes, `Queued` when it is time.
+    Kept { until: Instant },
     /// Waits for its turn to be closed as idle. Next: `Open` when a request comes, `Leaving`, `Lingering`.
     Queued,
     /// HTTP/2: waits for the peer to acknowledge a PING. Next: `ClosingSession`, `Destroyed`, or closed.
@@ -72,8 +76,12 @@ pub(super) struct Connection {
     pub(super) multiplexed: bool,
     /// Whether it has had a request in flight since the termination began.
     pub(super) busy: bool,
+    /// Until when its first request is waited for, if it was accepted during the termination.
+    pub(super) accepted_until: Option<Instant>,
+    /// When its requests came before the termination, if there were several.
+    pub(super) rhythm: Option<Rhythm>,
+    pub(super) used: bool,
     hijacked: bool,
-    used: bool,
     /// Set when it is destroyed: what it counts as, and how many requests were cut with it.
     destroyed_as: Option<(Tally, u32)>,
 }
@@ -87,8 +95,10 @@ impl Connection {
             course: Course::Open,
             multiplexed: false,
             busy: false,
-            hijacked: false,
+            accepted_until: None,
+            rhythm: None,
             used: false,
+            hijacked: false,
             destroyed_as: None,
         }
     }
@@ -110,22 +120,40 @@ impl Connection {
         self.requests == 0 && !self.receiving && !self.hijacked
     }
 
+    /// Whether it is quiet, and nothing is done about it yet.
+    pub(super) fn is_idle(&self) -> bool {
+        self.is_quiet() && self.course == Course::Open
+    }
+
+    /// Whether HTTP/1 is busy on it, or soon to be.
+    pub(super) fn is_lively(&self, now: Instant) -> bool {
+        let expected = self.rhythm.map(Rhythm::holds_until).max(self.accepted_until);
+        !self.hijacked && (!self.is_quiet() || expected.is_some_and(|until| until > now))
+    }
+
+    /// Until when a request is to be expected, if at all; `loaded` says that the server is under load.
+    pub(super) fn expected_until(&self, loaded: bool, now: Instant) -> Option<Instant> {
+        let rhythm = self.rhythm.map(Rhythm::holds_until);
+        let unused = if self.used { None } else { Some(now + SPEAKS_WITHIN) };
+        let expected = if loaded { rhythm.max(unused) } else { None };
+        expected.max(self.accepted_until).filter(|&until| until > now)
+    }
+
     /// Whether FIN has left, or is bound to: no further answer reaches the peer.
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.course, Course::Leaving(_) | Course::Lingering { .. } | Course::Destroyed)
-    }
-
-    pub(super) fn set_requests(&mut self, requests: u32) {
-        self.requests = requests;
-        self.used |= requests > 0;
-        self.receiving = false;
     }
 
     pub(super) fn start_request(&mut self, more: bool) {
         self.requests += 1;
         self.used = true;
         self.receiving = more;
-        if self.course == Course::Queued {
+        self.stay();
+    }
+
+    /// It was about to be closed as idle, or kept as such, and turns out to be busy.
+    pub(super) fn stay(&mut self) {
+        if matches!(self.course, Course::Queued | Course::Kept { .. }) {
             self.course = Course::Open;
         }
     }
@@ -140,9 +168,7 @@ impl Connection {
     pub(super) fn hijack(&mut self) {
         self.hijacked = true;
         self.receiving = false;
-        if self.course == Course::Queued {
-            self.course = Course::Open;
-        }
+        self.stay();
     }
 
     /// Marks it destroyed, and says whether something was under way on it.
@@ -178,8 +204,12 @@ impl Connection {
 
     pub(super) fn tally(&self) -> Tally {
         match self.course {
-            Course::Open | Course::Queued | Course::Pinging { .. } | Course::ClosingSession => {
-                if self.busy || self.receiving || self.hijacked { Tally::Drained } else { Tally::Idle }
+            Course::Open | Course::Kept { .. } | Course::Queued | Course::Pinging { .. } | Course::ClosingSession => {
+                if self.busy || self.receiving || self.hijacked {
+                    Tally::Drained
+                } else {
+                    Tally::Idle
+                }
             }
             // It was answered while the loop had its turn, and was then closed as idle.
             Course::Leaving(_) | Course::Lingering { .. } if self.busy => Tally::Drained,
@@ -190,7 +220,7 @@ impl Connection {
 
     pub(super) fn assert_invariants(&self) {
         assert!(
-            self.course != Course::Queued || self.is_quiet(),
+            self.is_quiet() || !matches!(self.course, Course::Queued | Course::Kept { .. }),
             "Nothing is closed while it is receiving or has a request in flight."
         );
         assert!(

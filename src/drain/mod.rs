@@ -9,24 +9,35 @@
 //!           terminate               delay over          turned           nothing left
 //!   Serving ─────────▶ Delaying ─────────────▶ Reading ───────▶ Draining ───────────▶ Terminated
 //!      ▲              (answers say   listener  (the loop  idle   (answers    resolve       │
-//!      │               close; the    closes     reads     ones    end; the                 │
-//!      │               listener                 what has  close   deadline                 │
-//!      │               accepts)                 come)             cuts)                    │
+//!      │               close; the    is held    accepts   ones    end; the                 │
+//!      │               listener                 and reads close   deadline                 │
+//!      │               accepts)                 what has  or are  cuts)                    │
+//!      │                                        come)     kept                             │
 //!      └───────────────────────────────────────────────────────────────────────────────────┘
 //!                                  the server listens again
 //! ```
 //!
-//! Without a delay, `Delaying` is left in the moment in which it is entered.
+//! Without a delay, `Delaying` is left in the moment in which it is entered. The listener closes when
+//! nobody waits to be accepted any more; see [`listener`].
 //!
 //! # The life of a connection during a termination
 //!
 //! ```text
-//!   New, Idle ── silent through a whole turn ──▶ close (FIN), or linger under TLS
+//!   New, Idle ── silent through a whole turn, and as long as it is kept ──▶ close (FIN), or linger under TLS
 //!   receiving ── its request comes ──▶ Active
 //!   Active ───── last answer ended ──▶ end (FIN after the last byte), or linger
 //!   HTTP/2 ───── PING acknowledged ──▶ close the session (GOAWAY; its streams end first)
 //!   any ──────── deadline ──▶ destroy, and what was in flight is listed as cut
 //! ```
+//!
+//! Which idle connections are kept, and how long, is told in [`keep_alive`].
+//!
+//! # Who is known
+//!
+//! Connections that are *quiet* have no more than a number: nothing is under way on them, nothing was said
+//! of them, and there may be thousands. While serving, all that the machine is told is for a look at
+//! [`Drain::stats`]. When a termination begins it is told of the connections with requests in flight, of
+//! tunnels and of HTTP/2; and when the listener is to close, of the rest.
 //!
 //! # How to drive it
 //!
@@ -48,6 +59,8 @@
 #![forbid(unsafe_code)]
 
 mod connection;
+pub mod keep_alive;
+pub mod listener;
 #[cfg(test)]
 mod properties;
 mod report;
@@ -62,15 +75,17 @@ use slab::Slab;
 
 use connection::{Connection, Course, Tally};
 
+use keep_alive::{FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
+use listener::{ACCEPT_AT_MOST, Listener};
+
 pub use connection::{Arriving, State, Transport};
+pub use keep_alive::{KeepAlive, Rhythm};
 pub use report::{Report, Stats};
 
 /// How many idle connections are closed in one turn of the event loop.
 ///
-/// Closing one costs Node about 15 µs. A request that comes meanwhile, on a connection whose turn it is
-/// next, is lost; before each turn the loop reads, and finds it. So fewer lose less: under load, 16 lost half
-/// as many requests as 128 did, and took no longer for 8,000 connections.
-pub const CLOSES_PER_TURN: usize = 16;
+/// Closing one costs Node about 15 µs, and requests in flight are to be served meanwhile.
+pub const CLOSES_PER_TURN: u32 = 128;
 
 /// How long a peer may take to finish writing a request body that has been answered already.
 ///
@@ -118,6 +133,8 @@ pub struct Plan {
     pub delay: Duration,
     /// How long requests in flight may take after that; `None` is as long as they want.
     pub timeout: Option<Duration>,
+    /// How long idle connections are kept open after that.
+    pub keep_alive: KeepAlive,
     /// Whether somebody wants to know what is open when half of the timeout has passed.
     pub observed: bool,
 }
@@ -128,8 +145,15 @@ pub enum Action {
     /// The phase has changed; or half of the timeout has passed, which is told only if it was asked for.
     Announce(Milestone),
     /// Call [`Drain::handle_receiving`], [`Drain::handle_answered_early`] and
-    /// [`Drain::handle_multiplexed`] for each connection of which that is true now.
-    Observe,
+    /// [`Drain::handle_multiplexed`] for each connection of which that is true now. Call
+    /// [`Drain::handle_found`] for each one that is not known yet and on which something is under way, or
+    /// whose last request is younger than this; and, in the end, [`Drain::handle_quiet`] for the number of
+    /// the others.
+    Survey(Duration),
+    /// Call [`Drain::handle_accept_queue`] now, and once before every turn.
+    WatchListener,
+    /// Let no further connection reach the listener, if that can be done.
+    HoldListener,
     /// Stop listening, and call [`Drain::handle_server_closed`] when the server has closed.
     CloseServer,
     /// Let the last answer in flight on this connection, and no earlier one, say `Connection: close`.
@@ -143,6 +167,11 @@ pub enum Action {
     Close(ConnectionId),
     /// The same under TLS: send `close_notify` and FIN, then linger for the peer's own `close_notify`.
     CloseNotify(ConnectionId),
+    /// Close so many of the quiet connections, those never used last, but not those on which bytes have
+    /// come, and call [`Drain::handle_quiet_closed`].
+    CloseQuiet(u32),
+    /// Close all quiet connections at once, and call [`Drain::handle_quiet_closed`].
+    DestroyQuiet,
     /// Close this connection after the last byte written to it.
     End(ConnectionId),
     /// Send FIN after the last byte, then read and discard until the peer closes.
@@ -206,6 +235,17 @@ pub struct Drain {
     phase: Phase,
     connections: Slab<Connection>,
     tasks: u32,
+    /// Connections known by their number only, and how many of them have never been used.
+    quiet: u32,
+    unused: u32,
+    /// Until when those never used are kept.
+    unused_until: Option<Instant>,
+    keep_alive: KeepAlive,
+    /// The window in which idle connections are kept, if it has a fixed length.
+    window: Option<Window>,
+    listener: Listener,
+    /// Whether a survey was asked for whose end, the number of quiet connections, has not been told yet.
+    surveying: bool,
     /// Whether the server has yet to say that it has closed.
     closing_server: bool,
     /// Whether the deadline has passed and everything was cut: what still comes is cut at once.
@@ -246,6 +286,13 @@ impl Drain {
             phase: Phase::Serving,
             connections: Slab::new(),
             tasks: 0,
+            quiet: 0,
+            unused: 0,
+            unused_until: None,
+            keep_alive: KeepAlive::Auto,
+            window: None,
+            listener: Listener::Open,
+            surveying: false,
             closing_server: false,
             expired: false,
             last_turn: false,
@@ -269,12 +316,10 @@ impl Drain {
         self.phase
     }
 
-    /// What is open at this moment.
-    ///
-    /// While serving, requests are as of the last [`Drain::handle_requests`].
+    /// What is open at this moment, as far as the machine was told of it.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = Stats { tasks: self.tasks, ..Stats::default() };
+        let mut stats = Stats { tasks: self.tasks, connections: self.quiet, idle: self.quiet, ..Stats::default() };
         for (_, connection) in &self.connections {
             stats.count(connection.state(), connection.requests);
         }
@@ -287,38 +332,78 @@ impl Drain {
         &self.report
     }
 
-    /// The server has accepted a connection.
-    pub fn handle_opened(&mut self, transport: Transport) -> ConnectionId {
+    /// The server has accepted a connection, during a termination.
+    pub fn handle_opened(&mut self, transport: Transport, now: Instant) -> ConnectionId {
         let id = self.connections.insert(Connection::new(transport));
+        self.listener.handle_accepted();
         if self.expired {
             self.destroy(id);
         } else if matches!(self.phase, Phase::Reading | Phase::Draining) {
-            // It came in while the listener closed. Whoever connects is about to ask, so it gets a
-            // turn of the loop to be heard before it counts as silent.
+            let until = now + SPEAKS_WITHIN;
+            self.connections[id].accepted_until = Some(until);
             if self.phase == Phase::Draining {
-                self.queue_close(id);
-            }
-            // The last turn is not put off for anybody.
-            if !self.last_turn {
-                self.await_turn();
+                self.keep(id, until);
+            } else {
+                self.await_turn_unless_awaited();
             }
         }
         self.assert_invariants();
         id
     }
 
-    /// How many requests are in flight on each connection, by id.
-    ///
-    /// While serving, a request is not an event of its own: two native calls would cost more than
-    /// two per cent of what a request costs Node, and there is nothing to decide. What is in flight is
-    /// therefore taken over at once, when a termination begins or somebody looks. During a
-    /// termination the machine counts by itself, and this does nothing.
-    pub fn handle_requests(&mut self, in_flight: &[u32]) {
-        if self.is_terminating() {
-            return;
+    /// A connection that was open before has become known.
+    pub fn handle_found(&mut self, transport: Transport, rhythm: Option<Rhythm>) -> ConnectionId {
+        let id = self.connections.insert(Connection::new(transport));
+        let connection = &mut self.connections[id];
+        connection.rhythm = rhythm;
+        connection.used = rhythm.is_some();
+        if self.expired {
+            self.destroy(id);
+        } else if self.phase == Phase::Reading {
+            self.await_turn_unless_awaited();
+        } else if self.phase == Phase::Draining {
+            self.queue_close(id);
+            self.await_turn_unless_awaited();
         }
-        for (id, connection) in &mut self.connections {
-            connection.set_requests(in_flight.get(id).copied().unwrap_or(0));
+        self.assert_invariants();
+        id
+    }
+
+    /// So many connections are open besides those that are known, all of them quiet; so many of these have
+    /// never been used.
+    pub fn handle_quiet(&mut self, quiet: u32, unused: u32, now: Instant) {
+        self.surveying = false;
+        self.quiet = quiet;
+        self.unused = unused.min(quiet);
+        if self.quiet > 0 {
+            if self.expired {
+                self.actions.push_back(Action::DestroyQuiet);
+            } else if self.phase == Phase::Reading {
+                self.await_turn_unless_awaited();
+            }
+        }
+        self.resolve_if_done(now);
+        self.assert_invariants();
+    }
+
+    /// So many quiet connections have been closed, and these are left.
+    pub fn handle_quiet_closed(&mut self, closed: u32, quiet: u32, unused: u32, now: Instant) {
+        if self.is_terminating() {
+            self.report.connections.idle += closed;
+        }
+        self.handle_quiet(quiet, unused, now);
+    }
+
+    /// So many connections wait to be accepted, or nobody knows.
+    pub fn handle_accept_queue(&mut self, waiting: Option<u32>, now: Instant) {
+        let loaded = self.is_loaded(now);
+        if self.listener.handle_waiting(waiting, loaded) {
+            self.actions.push_back(Action::HoldListener);
+            self.await_turn_unless_awaited();
+        } else if self.listener.is_done(now) {
+            self.close_listener();
+        } else if matches!(self.listener, Listener::Accepting { .. }) {
+            self.await_turn_unless_awaited();
         }
         self.assert_invariants();
     }
@@ -392,7 +477,7 @@ impl Drain {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.multiplexed = true;
         connection.receiving = false;
-        if draining && matches!(connection.course, Course::Open | Course::Queued) {
+        if draining && matches!(connection.course, Course::Open | Course::Kept { .. } | Course::Queued) {
             self.ping(id, now);
         }
         self.assert_invariants();
@@ -424,11 +509,10 @@ impl Drain {
     pub fn handle_receiving(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.receiving = true;
-            // What was about to be closed as idle turns out to be busy.
-            if matches!(
-                connection.course,
-                Course::Queued | Course::Leaving(Tally::Idle) | Course::Lingering { tally: Tally::Idle, .. }
-            ) {
+            connection.stay();
+            // Closed as idle, it was looked at once more, and is open yet.
+            if matches!(connection.course, Course::Leaving(Tally::Idle) | Course::Lingering { tally: Tally::Idle, .. })
+            {
                 connection.course = Course::Open;
             }
         }
@@ -503,23 +587,23 @@ impl Drain {
     /// End the server.
     ///
     /// During a termination it only brings the end forward, never puts it off.
-    pub fn handle_terminate(&mut self, Plan { delay, timeout, observed }: Plan, now: Instant) {
+    pub fn handle_terminate(&mut self, plan: Plan, now: Instant) {
+        let Plan { delay, timeout, .. } = plan;
         // What is past the end of the clock is as good as never.
         let deadline = timeout.and_then(|timeout| now.checked_add(delay)?.checked_add(timeout));
         match self.phase {
             Phase::Serving | Phase::Terminated => {
-                self.begin(timeout, observed, now);
+                self.begin(plan, now);
                 self.delayed_until = now.checked_add(delay);
                 if !delay.is_zero() {
                     self.actions.push_back(Action::Announce(Milestone::Delaying));
+                    // From now on, every request says how much has been received besides it.
+                    self.survey();
                 }
             }
             Phase::Delaying => {
                 self.delayed_until = earlier(self.delayed_until, now.checked_add(delay));
                 self.timeout = earlier(self.timeout, timeout);
-                if self.delayed_until.is_some_and(|until| until <= now) {
-                    self.actions.push_back(Action::Observe);
-                }
             }
             Phase::Reading | Phase::Draining => {
                 if !self.last_turn {
@@ -554,9 +638,17 @@ impl Drain {
             self.cut();
             self.resolve_if_done(now);
         } else {
+            self.listener.handle_turned();
+            if self.listener.is_done(now) {
+                self.close_listener();
+            }
             if self.phase == Phase::Reading {
+                if matches!(self.listener, Listener::Accepting { .. }) {
+                    self.await_turn();
+                    return;
+                }
                 self.phase = Phase::Draining;
-                self.queue_idle();
+                self.part_with_idle(now);
             }
             self.close_some(now);
         }
@@ -569,8 +661,6 @@ impl Drain {
             return;
         }
         if self.phase == Phase::Delaying && self.delayed_until.is_some_and(|until| until <= now) {
-            // Much may have changed since the termination began.
-            self.actions.push_back(Action::Observe);
             self.drain_if_due(now);
             self.resolve_if_done(now);
         }
@@ -592,8 +682,15 @@ impl Drain {
             match self.connections.get(id).map(|connection| connection.course) {
                 Some(Course::Lingering { until, .. }) if until <= now => self.destroy(id),
                 Some(Course::Pinging { until }) if until <= now => self.close_session(id),
+                Some(Course::Kept { until }) if until <= now => {
+                    self.queue_close(id);
+                    self.await_turn_unless_awaited();
+                }
                 _ => {}
             }
+        }
+        if self.quiet_due(now) > 0 {
+            self.await_turn_unless_awaited();
         }
         self.assert_invariants();
     }
@@ -615,18 +712,21 @@ impl Drain {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let patience = self.patience.peek().map(|&Reverse((until, _))| until);
-        [self.delayed_until, self.half_time, self.deadline, patience].into_iter().flatten().min()
+        let quiet = if self.turn == Turn::NotAwaited { self.quiet_due_at() } else { None };
+        [self.delayed_until, self.half_time, self.deadline, patience, quiet].into_iter().flatten().min()
     }
 
     fn is_terminating(&self) -> bool {
         matches!(self.phase, Phase::Delaying | Phase::Reading | Phase::Draining)
     }
 
-    fn begin(&mut self, timeout: Option<Duration>, observed: bool, now: Instant) {
+    fn begin(&mut self, plan: Plan, now: Instant) {
         self.phase = Phase::Delaying;
         self.began = Some(now);
-        self.timeout = timeout;
-        self.observed = observed;
+        self.timeout = plan.timeout;
+        self.observed = plan.observed;
+        self.keep_alive = plan.keep_alive;
+        self.listener = Listener::Open;
         self.last_turn = false;
         self.report = Report::default();
         self.closing_server = true;
@@ -653,7 +753,13 @@ impl Drain {
             self.half_time = self.timeout.and_then(|timeout| now.checked_add(timeout / 2));
         }
         self.actions.push_back(Action::Announce(Milestone::Draining));
-        self.actions.push_back(Action::CloseServer);
+        self.survey();
+        if self.timeout == Some(Duration::ZERO) {
+            self.close_listener();
+        } else {
+            self.listener = Listener::accepting(now + ACCEPT_AT_MOST);
+            self.actions.push_back(Action::WatchListener);
+        }
         for id in self.ids() {
             if self.connections[id].multiplexed {
                 self.ping(id, now);
@@ -667,6 +773,11 @@ impl Drain {
         }
     }
 
+    fn survey(&mut self) {
+        self.surveying = true;
+        self.actions.push_back(Action::Survey(self.keep_alive.horizon()));
+    }
+
     fn await_turn(&mut self) {
         self.turn = if self.turn == Turn::NotAwaited {
             self.actions.push_back(Action::AwaitTurn);
@@ -676,12 +787,83 @@ impl Drain {
         };
     }
 
-    fn queue_idle(&mut self) {
-        for (id, connection) in &mut self.connections {
-            if connection.is_quiet() && connection.course == Course::Open {
-                connection.course = Course::Queued;
-                self.to_close.push_back(id);
+    fn await_turn_unless_awaited(&mut self) {
+        if self.turn == Turn::NotAwaited {
+            self.await_turn();
+        }
+    }
+
+    fn close_listener(&mut self) {
+        if self.listener != Listener::Closed {
+            self.listener = Listener::Closed;
+            self.actions.push_back(Action::CloseServer);
+        }
+    }
+
+    /// Lets go of each idle connection, now or after a while; see [`keep_alive`].
+    fn part_with_idle(&mut self, now: Instant) {
+        let mut idle = self.ids();
+        idle.retain(|&id| self.connections[id].is_idle());
+        match self.keep_alive {
+            KeepAlive::Auto => {
+                let loaded = self.is_loaded(now);
+                self.unused_until = if loaded { Some(now + SPEAKS_WITHIN) } else { None };
+                for id in idle {
+                    self.keep_until(id, self.connections[id].expected_until(loaded, now), now);
+                }
             }
+            KeepAlive::For(length) => {
+                let length = length.min(WINDOW_AT_MOST);
+                let window = Window { began: now, length, quiet: self.quiet, known: idle.len() };
+                for (place, id) in idle.into_iter().enumerate() {
+                    let connection = &self.connections[id];
+                    // Whoever is in rhythm is not sent away earlier than that asks for.
+                    let expected = connection.expected_until(true, now).min(Some(window.end()));
+                    let until = expected.max(Some(window.closes_known(place)));
+                    self.keep_until(id, until.max(connection.accepted_until), now);
+                }
+                self.window = Some(window);
+            }
+        }
+    }
+
+    /// Whether so much goes on that more is to be expected, as it is not of a test's last few connections.
+    fn is_loaded(&self, now: Instant) -> bool {
+        self.connections.iter().filter(|(_, connection)| connection.is_lively(now)).count() > FEW
+    }
+
+    fn keep_until(&mut self, id: ConnectionId, until: Option<Instant>, now: Instant) {
+        match until {
+            Some(until) if until > now => self.keep(id, until),
+            _ => self.queue_close(id),
+        }
+    }
+
+    fn keep(&mut self, id: ConnectionId, until: Instant) {
+        self.connections[id].course = Course::Kept { until };
+        self.patience.push(Reverse((until, id)));
+    }
+
+    /// How many of the quiet connections are to close by now.
+    fn quiet_due(&self, now: Instant) -> u32 {
+        if self.phase != Phase::Draining {
+            return 0;
+        }
+        match self.window {
+            Some(window) => self.quiet.saturating_sub(window.quiet_at(now)),
+            None if self.unused_until.is_some_and(|until| now < until) => self.quiet - self.unused,
+            None => self.quiet,
+        }
+    }
+
+    /// When the next of the quiet connections are to close, if some are kept.
+    fn quiet_due_at(&self) -> Option<Instant> {
+        if self.phase != Phase::Draining || self.quiet == 0 {
+            return None;
+        }
+        match self.window {
+            Some(window) => Some(window.next_step(self.quiet)),
+            None => self.unused_until,
         }
     }
 
@@ -692,15 +874,20 @@ impl Drain {
 
     /// Closes as many idle connections as one turn may take, and asks for another turn if some are left.
     fn close_some(&mut self, now: Instant) {
-        let mut closed = 0;
-        while closed < CLOSES_PER_TURN {
-            let Some(id) = self.to_close.pop_front() else { return };
+        let quiet = self.quiet_due(now);
+        let mut left = CLOSES_PER_TURN;
+        if quiet > 0 {
+            self.actions.push_back(Action::CloseQuiet(quiet.min(left)));
+            left -= quiet.min(left);
+        }
+        while left > 0 {
+            let Some(id) = self.to_close.pop_front() else { break };
             // It may have become busy, closed, or been replaced by another while it waited.
             let Some(connection) = self.connections.get_mut(id) else { continue };
             if connection.course != Course::Queued {
                 continue;
             }
-            closed += 1;
+            left -= 1;
             match connection.transport {
                 Transport::Plain => {
                     connection.course = Course::Leaving(Tally::Idle);
@@ -712,7 +899,7 @@ impl Drain {
                 }
             }
         }
-        if !self.to_close.is_empty() {
+        if quiet > CLOSES_PER_TURN || !self.to_close.is_empty() {
             self.await_turn();
         }
     }
@@ -752,10 +939,12 @@ impl Drain {
         }
         self.expired = true;
         self.actions.push_back(Action::Announce(Milestone::Deadline));
+        self.close_listener();
         self.phase = Phase::Draining;
         self.closing_server = false;
         self.report.tasks.abandoned += self.tasks;
         self.tasks = 0;
+        self.actions.push_back(Action::DestroyQuiet);
         for id in self.ids() {
             self.destroy(id);
         }
@@ -785,7 +974,8 @@ impl Drain {
     }
 
     fn resolve_if_done(&mut self, now: Instant) {
-        if !self.is_terminating() || !self.connections.is_empty() || self.closing_server || self.tasks > 0 {
+        let open = self.surveying || self.quiet > 0 || !self.connections.is_empty();
+        if !self.is_terminating() || open || self.closing_server || self.tasks > 0 {
             return;
         }
         self.phase = Phase::Terminated;
@@ -796,6 +986,8 @@ impl Drain {
         self.expired = false;
         self.patience.clear();
         self.to_close.clear();
+        self.window = None;
+        self.unused_until = None;
         self.report.duration = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
         self.actions.push_back(Action::Announce(Milestone::Terminated));
         self.actions.push_back(Action::Resolve);

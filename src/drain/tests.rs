@@ -5,6 +5,8 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 const ANSWERED: Finished = Finished { arriving: Arriving::Nothing, said_close: true, late: false };
 const ANSWERED_LATE: Finished = Finished { late: true, ..ANSWERED };
+/// What most scenes are about is what happens besides waiting for idle connections.
+const AT_ONCE: KeepAlive = KeepAlive::For(Duration::ZERO);
 const KEPT_ALIVE: Finished = Finished { arriving: Arriving::Nothing, said_close: false, late: false };
 
 /// A machine and the time in its world.
@@ -20,7 +22,12 @@ impl Scene {
     }
 
     fn open(&mut self, transport: Transport) -> ConnectionId {
-        self.drain.handle_opened(transport)
+        self.drain.handle_found(transport, None)
+    }
+
+    /// A connection that comes in during a termination.
+    fn accept(&mut self, transport: Transport) -> ConnectionId {
+        self.drain.handle_opened(transport, self.now)
     }
 
     /// A connection with this many requests in flight.
@@ -45,7 +52,12 @@ impl Scene {
     }
 
     fn terminate_within(&mut self, timeout: Option<Duration>) {
-        self.drain.handle_terminate(Plan { delay: Duration::ZERO, timeout, observed: false }, self.now);
+        self.terminate_keeping(AT_ONCE, timeout);
+    }
+
+    fn terminate_keeping(&mut self, keep_alive: KeepAlive, timeout: Option<Duration>) {
+        let plan = Plan { delay: Duration::ZERO, timeout, keep_alive, observed: false };
+        self.drain.handle_terminate(plan, self.now);
     }
 
     fn turn(&mut self) -> Vec<Action> {
@@ -85,11 +97,19 @@ impl Scene {
         self.turn()
     }
 
-    /// What is to be done. What is to be told has a scene of its own.
+    /// What is to be done. What is to be told has a scene of its own; nobody waits to be accepted; and
+    /// everybody is known already.
     fn actions(&mut self) -> Vec<Action> {
-        std::iter::from_fn(|| self.drain.poll_action())
-            .filter(|action| !matches!(action, Action::Announce(_)))
-            .collect()
+        let mut actions = Vec::new();
+        while let Some(action) = self.drain.poll_action() {
+            match action {
+                Action::Announce(_) | Action::DestroyQuiet => {}
+                Action::Survey(_) => self.drain.handle_quiet(self.drain.quiet, self.drain.unused, self.now),
+                Action::WatchListener | Action::HoldListener => self.drain.handle_accept_queue(Some(0), self.now),
+                action => actions.push(action),
+            }
+        }
+        actions
     }
 }
 
@@ -108,7 +128,7 @@ fn idle_connections_get_one_turn_and_are_closed() {
     let mut scene = Scene::new();
     let new = scene.open(Transport::Plain);
     let idle = scene.idle(Transport::Plain);
-    assert_eq!(scene.terminate(), [Action::CloseServer, Action::AwaitTurn]);
+    assert_eq!(scene.terminate(), [Action::AwaitTurn, Action::CloseServer]);
     assert_eq!(scene.turn(), [Action::Close(new), Action::Close(idle)]);
     assert_eq!(scene.close(new), []);
     assert_eq!(scene.close(idle), []);
@@ -135,7 +155,7 @@ fn an_idle_tls_connection_gets_a_close_notify_and_a_while_to_answer_it() {
 fn a_request_in_flight_is_told_to_close_and_ends() {
     let mut scene = Scene::new();
     let id = scene.active(Transport::Plain, 1);
-    assert_eq!(scene.terminate(), [Action::SayClose(id), Action::CloseServer, Action::AwaitTurn]);
+    assert_eq!(scene.terminate(), [Action::SayClose(id), Action::AwaitTurn, Action::CloseServer]);
     assert_eq!(scene.turn(), []);
     assert_eq!(scene.finish(id, ANSWERED), [], "Node closes the connection after an answer that says so");
     scene.server_closed();
@@ -175,7 +195,7 @@ fn half_a_request_is_waited_for() {
     let mut scene = Scene::new();
     let id = scene.open(Transport::Plain);
     scene.drain.handle_receiving(id);
-    assert_eq!(scene.terminate(), [Action::CloseServer, Action::AwaitTurn]);
+    assert_eq!(scene.terminate(), [Action::AwaitTurn, Action::CloseServer]);
     assert_eq!(scene.turn(), []);
     assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
     scene.finish(id, ANSWERED_LATE);
@@ -393,7 +413,7 @@ fn many_idle_connections_are_closed_over_several_turns() {
     for expected in [CLOSES_PER_TURN, CLOSES_PER_TURN, 1] {
         let actions = scene.turn();
         let closes: Vec<_> = actions.iter().filter(|&&action| action != Action::AwaitTurn).collect();
-        assert_eq!(closes.len(), expected);
+        assert_eq!(closes.len(), expected as usize);
         assert_eq!(actions.contains(&Action::AwaitTurn), expected == CLOSES_PER_TURN);
         closed.extend(closes.into_iter().copied());
     }
@@ -407,7 +427,7 @@ fn a_request_on_a_connection_that_waits_for_its_turn_is_served() {
     let ids: Vec<_> = (0..=CLOSES_PER_TURN).map(|_| scene.idle(Transport::Plain)).collect();
     scene.terminate();
     scene.turn();
-    let last = ids[CLOSES_PER_TURN];
+    let last = ids[CLOSES_PER_TURN as usize];
     assert_eq!(scene.start(last, false), [Action::SayClose(last)]);
     assert_eq!(scene.turn(), []);
     scene.finish(last, ANSWERED_LATE);
@@ -415,17 +435,18 @@ fn a_request_on_a_connection_that_waits_for_its_turn_is_served() {
 }
 
 #[test]
-fn a_connection_that_comes_in_while_draining_gets_a_turn_to_speak() {
+fn a_connection_that_comes_in_has_time_to_speak() {
     let mut scene = Scene::new();
-    let busy = scene.active(Transport::Plain, 1);
     scene.terminate();
-    scene.turn();
-    let (quick, silent) = (scene.open(Transport::Plain), scene.open(Transport::Plain));
+    let (quick, silent) = (scene.accept(Transport::Plain), scene.accept(Transport::Plain));
     assert_eq!(scene.actions(), [Action::AwaitTurn]);
     assert_eq!(scene.start(quick, false), [Action::SayClose(quick)]);
-    assert_eq!(scene.turn(), [Action::AwaitTurn], "the loop may have polled before the second came in");
+    assert_eq!(scene.turn(), []);
+    let late = scene.accept(Transport::Plain);
+    assert_eq!(scene.pass(SPEAKS_WITHIN - Duration::from_millis(1)), []);
+    assert_eq!(scene.start(late, false), [Action::SayClose(late)]);
+    assert_eq!(scene.pass(Duration::from_millis(1)), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::Close(silent)]);
-    assert_eq!(scene.finish(busy, ANSWERED), []);
 }
 
 #[test]
@@ -467,24 +488,11 @@ fn a_server_that_listens_again_can_be_terminated_again() {
     scene.drain.handle_listening();
     assert_eq!(scene.drain.phase(), Phase::Serving);
     let again = scene.idle(Transport::Plain);
-    assert_eq!(scene.terminate(), [Action::CloseServer, Action::AwaitTurn]);
+    assert_eq!(scene.terminate(), [Action::AwaitTurn, Action::CloseServer]);
     assert_eq!(scene.turn(), [Action::Close(again)]);
     scene.server_closed();
     assert_eq!(scene.close(again), [Action::Resolve]);
     assert_eq!(scene.drain.report().requests, report::Requests::default(), "each report is about one termination");
-}
-
-#[test]
-fn requests_in_flight_are_taken_over_at_once() {
-    let mut scene = Scene::new();
-    let (idle, active) = (scene.open(Transport::Plain), scene.open(Transport::Plain));
-    scene.drain.handle_requests(&[0, 2]);
-    let expected = Stats { connections: 2, idle: 1, active: 1, requests: 2, ..Stats::default() };
-    assert_eq!(scene.drain.stats(), expected);
-    assert_eq!(scene.terminate(), [Action::SayClose(active), Action::CloseServer, Action::AwaitTurn]);
-    scene.drain.handle_requests(&[7, 7]);
-    assert_eq!(scene.drain.stats(), expected, "during a termination the machine counts by itself");
-    assert_eq!(scene.turn(), [Action::Close(idle)]);
 }
 
 #[test]
@@ -522,7 +530,7 @@ fn session(scene: &mut Scene, streams: u32) -> ConnectionId {
 fn a_session_is_pinged_and_then_closes_when_its_streams_have_ended() {
     let mut scene = Scene::new();
     let (idle, busy) = (session(&mut scene, 0), session(&mut scene, 2));
-    assert_eq!(scene.terminate(), [Action::CloseServer, Action::Ping(idle), Action::Ping(busy), Action::AwaitTurn]);
+    assert_eq!(scene.terminate(), [Action::Ping(idle), Action::Ping(busy), Action::AwaitTurn, Action::CloseServer]);
     assert_eq!(scene.turn(), [], "a session is not idle while its PING is on its way");
     assert_eq!(scene.start(busy, false), [], "what the peer sent before it knew is served");
     for id in [idle, busy] {
@@ -579,7 +587,10 @@ fn a_session_that_begins_during_a_termination_is_pinged_too() {
 const DELAY: Duration = Duration::from_millis(300);
 
 fn delayed(scene: &mut Scene) -> Vec<Action> {
-    scene.drain.handle_terminate(Plan { delay: DELAY, timeout: Some(SECOND), observed: false }, scene.now);
+    scene.drain.handle_terminate(
+        Plan { delay: DELAY, timeout: Some(SECOND), keep_alive: AT_ONCE, observed: false },
+        scene.now,
+    );
     scene.actions()
 }
 
@@ -597,7 +608,7 @@ fn while_it_delays_a_server_accepts_and_says_close() {
     scene.close(opened);
     assert_eq!(scene.pass(DELAY / 2), []);
     assert_eq!(delayed(&mut scene), [], "a second call does not start it again");
-    assert_eq!(scene.pass(DELAY / 2), [Action::Observe, Action::CloseServer, Action::AwaitTurn]);
+    assert_eq!(scene.pass(DELAY / 2), [Action::AwaitTurn, Action::CloseServer]);
     assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SECOND), "the timeout runs from the end of the delay");
     assert_eq!(scene.turn(), [Action::Close(active), Action::Close(idle)]);
 }
@@ -606,7 +617,7 @@ fn while_it_delays_a_server_accepts_and_says_close() {
 fn a_second_call_without_a_delay_ends_the_delay() {
     let mut scene = Scene::new();
     delayed(&mut scene);
-    assert_eq!(scene.terminate(), [Action::Observe, Action::CloseServer]);
+    assert_eq!(scene.terminate(), [Action::CloseServer]);
     assert_eq!(scene.server_closed(), [Action::Resolve]);
 }
 
@@ -624,7 +635,9 @@ fn sessions_carry_on_while_the_server_delays() {
 fn milestones_are_told_in_order() {
     let mut scene = Scene::new();
     let id = scene.active(Transport::Plain, 1);
-    scene.drain.handle_terminate(Plan { delay: DELAY, timeout: Some(SECOND), observed: true }, scene.now);
+    scene
+        .drain
+        .handle_terminate(Plan { delay: DELAY, timeout: Some(SECOND), keep_alive: AT_ONCE, observed: true }, scene.now);
     let mut told = Vec::new();
     for time in [Duration::ZERO, DELAY, SECOND / 2, SECOND / 2] {
         scene.now += time;
@@ -634,6 +647,7 @@ fn milestones_are_told_in_order() {
         }
         told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
     }
+    scene.drain.handle_quiet(0, 0, scene.now);
     scene.drain.handle_closed(id, scene.now);
     told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
     told.retain(|action| matches!(action, Action::Announce(_)));
@@ -665,4 +679,200 @@ fn an_upgrade_behind_fin_is_listed_as_cut() {
     scene.drain.handle_hijacked(id);
     assert_eq!(scene.actions(), [Action::Cut(id)]);
     assert_eq!(scene.drain.report().requests.cut, 1);
+}
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+impl Scene {
+    /// An idle connection whose requests came so far apart, the last one so long ago.
+    fn rhythmic(&mut self, gap: Duration, age: Duration) -> ConnectionId {
+        let rhythm = self.now.checked_sub(age).map(|last| Rhythm { last, gap });
+        self.drain.handle_found(Transport::Plain, rhythm)
+    }
+
+    /// Ends a server that keeps its connections as their rhythm asks for, and lets the loop turn once.
+    fn terminate_by_rhythm(&mut self) -> Vec<Action> {
+        self.terminate_keeping(KeepAlive::Auto, None);
+        self.actions();
+        self.turn()
+    }
+}
+
+#[test]
+fn under_load_a_connection_in_rhythm_is_kept_until_it_is_out_of_it() {
+    let mut scene = Scene::new();
+    let ids = [40, 40, 40, 40].map(|gap| scene.rhythmic(gap * MILLISECOND, 100 * MILLISECOND));
+    assert_eq!(scene.terminate_by_rhythm(), []);
+    assert_eq!(scene.start(ids[0], false), [Action::SayClose(ids[0])], "that is what it was kept for");
+    assert_eq!(scene.pass(219 * MILLISECOND), []);
+    assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn], "320 ms are eight gaps");
+    assert_eq!(scene.turn(), ids[1..].iter().map(|&id| Action::Close(id)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_slow_rhythm_is_waited_for_half_a_second() {
+    let mut scene = Scene::new();
+    let ids = [0, 0, 0, 0].map(|_| scene.rhythmic(SECOND, 100 * MILLISECOND));
+    assert_eq!(scene.terminate_by_rhythm(), []);
+    assert_eq!(scene.pass(399 * MILLISECOND), []);
+    assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn]);
+    assert_eq!(scene.turn().len(), ids.len());
+}
+
+#[test]
+fn a_few_connections_are_not_waited_for_whatever_their_rhythm() {
+    let mut scene = Scene::new();
+    let mut closes: Vec<_> = (0..FEW).map(|_| Action::Close(scene.rhythmic(SECOND, MILLISECOND))).collect();
+    closes.push(Action::Close(scene.open(Transport::Plain)));
+    assert_eq!(scene.terminate_by_rhythm(), closes);
+}
+
+#[test]
+fn what_is_out_of_rhythm_or_has_none_is_closed_at_once() {
+    let mut scene = Scene::new();
+    for _ in 0..=FEW {
+        scene.rhythmic(SECOND, MILLISECOND);
+    }
+    let stale = scene.rhythmic(10 * MILLISECOND, 80 * MILLISECOND);
+    let once = scene.idle(Transport::Plain);
+    assert_eq!(scene.terminate_by_rhythm(), [Action::Close(stale), Action::Close(once)]);
+}
+
+#[test]
+fn under_load_a_connection_that_was_never_used_has_time_to_speak() {
+    let mut scene = Scene::new();
+    for _ in 0..=FEW {
+        scene.active(Transport::Plain, 1);
+    }
+    let new = scene.open(Transport::Plain);
+    scene.drain.handle_quiet(3, 2, scene.now);
+    assert_eq!(scene.terminate_by_rhythm(), [Action::CloseQuiet(1)]);
+    scene.drain.handle_quiet_closed(1, 2, 2, scene.now);
+    assert_eq!(scene.pass(SPEAKS_WITHIN), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseQuiet(2), Action::Close(new)]);
+}
+
+#[test]
+fn a_few_idle_connections_are_kept_for_the_whole_window() {
+    let mut scene = Scene::new();
+    let (served, kept) = (scene.idle(Transport::Plain), scene.idle(Transport::Plain));
+    scene.drain.handle_quiet(2, 1, scene.now);
+    scene.terminate_keeping(KeepAlive::For(SECOND), None);
+    scene.actions();
+    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.pass(SECOND - MILLISECOND), []);
+    assert_eq!(scene.start(served, false), [Action::SayClose(served)]);
+    assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseQuiet(2), Action::Close(kept)]);
+}
+
+#[test]
+fn a_termination_ends_before_its_window_when_nobody_is_left() {
+    let mut scene = Scene::new();
+    let id = scene.idle(Transport::Plain);
+    scene.drain.handle_quiet(1, 0, scene.now);
+    scene.terminate_keeping(KeepAlive::For(SECOND), None);
+    scene.actions();
+    scene.turn();
+    scene.drain.handle_quiet(0, 0, scene.now);
+    scene.close(id);
+    assert_eq!(scene.server_closed(), [Action::Resolve]);
+    assert_eq!(scene.drain.poll_timeout(), None);
+}
+
+#[test]
+fn the_closes_of_a_crowd_are_spread_over_the_window() {
+    let mut scene = Scene::new();
+    let known: Vec<_> = (0..100).map(|_| scene.idle(Transport::Plain)).collect();
+    scene.drain.handle_quiet(100, 0, scene.now);
+    scene.terminate_keeping(KeepAlive::For(SECOND), None);
+    scene.actions();
+    assert_eq!(scene.turn(), []);
+    let (mut left, mut closed_by) = (100, Vec::new());
+    let mut closed = 0;
+    for _ in 0..10 {
+        // The alarm may ring as often as it wants to in a tenth of the window.
+        for _ in 0..10 {
+            if scene.pass(SECOND / 100).contains(&Action::AwaitTurn) {
+                for action in scene.turn() {
+                    if let Action::CloseQuiet(count) = action {
+                        left -= count;
+                        closed += count as usize;
+                        scene.drain.handle_quiet_closed(count, left, 0, scene.now);
+                    } else {
+                        closed += usize::from(matches!(action, Action::Close(_)));
+                    }
+                }
+            }
+        }
+        closed_by.push(closed);
+    }
+    assert_eq!(closed_by, [20, 40, 60, 80, 100, 120, 140, 160, 180, 200]);
+    assert_eq!(known.len() + 100, 200);
+}
+
+#[test]
+fn a_window_does_not_outlast_the_deadline() {
+    let mut scene = Scene::new();
+    let id = scene.idle(Transport::Plain);
+    scene.drain.handle_quiet(1, 0, scene.now);
+    scene.terminate_keeping(KeepAlive::For(Duration::MAX), Some(SECOND));
+    scene.actions();
+    scene.turn();
+    assert_eq!(scene.expire(SECOND), [Action::Destroy(id)]);
+    scene.drain.handle_quiet_closed(1, 0, 0, scene.now);
+    assert_eq!(scene.close(id), [Action::Resolve]);
+    assert!(scene.drain.report().graceful(), "nothing was under way");
+    assert_eq!(scene.drain.report().connections.idle, 2);
+}
+
+#[test]
+fn what_waits_to_be_accepted_is_accepted_before_the_listener_closes() {
+    let mut scene = Scene::new();
+    scene.terminate_within(Some(SECOND));
+    assert_eq!(scene.drain.poll_action(), Some(Action::Announce(Milestone::Draining)));
+    assert_eq!(scene.drain.poll_action(), Some(Action::Survey(Duration::ZERO)));
+    assert_eq!(scene.drain.poll_action(), Some(Action::WatchListener));
+    scene.drain.handle_accept_queue(Some(2), scene.now);
+    assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
+    scene.drain.handle_accept_queue(Some(2), scene.now);
+    assert_eq!(scene.actions(), [Action::AwaitTurn]);
+    let id = scene.accept(Transport::Plain);
+    scene.drain.handle_accept_queue(Some(1), scene.now);
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    scene.start(id, false);
+    scene.drain.handle_accept_queue(Some(0), scene.now);
+    assert_eq!(scene.actions(), [Action::CloseServer]);
+    assert_eq!(scene.drain.phase(), Phase::Reading, "the loop has not read yet what it has accepted");
+    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.drain.phase(), Phase::Draining);
+}
+
+#[test]
+fn where_nobody_knows_who_waits_two_turns_without_anybody_are_enough() {
+    let mut scene = Scene::new();
+    scene.terminate_within(Some(SECOND));
+    while scene.drain.poll_action().is_some() {}
+    scene.drain.handle_accept_queue(None, scene.now);
+    assert_eq!(scene.actions(), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    let id = scene.accept(Transport::Plain);
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseServer]);
+    assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+}
+
+#[test]
+fn a_queue_that_never_empties_is_left_after_a_while() {
+    for waiting in [Some(5), None] {
+        let mut scene = Scene::new();
+        scene.terminate_within(None);
+        while scene.drain.poll_action().is_some() {}
+        scene.drain.handle_accept_queue(waiting, scene.now);
+        scene.accept(Transport::Plain);
+        while scene.drain.poll_action().is_some() {}
+        scene.now += ACCEPT_AT_MOST;
+        assert!(scene.turn().contains(&Action::CloseServer));
+    }
 }

@@ -51,8 +51,19 @@ pub struct Listener {
     /// The number that the socket was found under; looked at, no more.
     descriptor: RawFd,
     identity: Identity,
-    /// Whether the filter is attached and must be detached.
-    gated: bool,
+    /// What keeps new connections out, and must be undone.
+    gate: Option<Gate>,
+}
+
+/// The two ways to keep new connections out of a listening socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    /// A filter drops SYNs. Their senders repeat them.
+    Filter,
+    /// The socket is bound to an interface that does not exist, so the kernel finds nobody who listens, and refuses.
+    ///
+    /// That needs no privilege, but undoing it needs CAP_NET_RAW. Without that it stays, until the socket is closed.
+    NoInterface,
 }
 
 /// What tells one open socket from every other. It is not used again while we hold a duplicate.
@@ -83,7 +94,7 @@ impl Listener {
     ///
     /// 12 µs for each process that `/proc` shows, 3 µs for each descriptor of a process that is looked at, and 0.4 µs
     /// for each descriptor that this process has room for: a millisecond among 72 processes, nine with 20,000
-    /// descriptors of our own. Where it would take longer than some 150 ms, it gives up, and that is an error.
+    /// descriptors of our own. Where it would take longer than some 15 ms, it gives up, and that is an error.
     ///
     /// # Errors
     ///
@@ -91,8 +102,6 @@ impl Listener {
     ///
     /// - [`io::ErrorKind::InvalidInput`]: no listening TCP socket bound to `local`.
     /// - [`io::ErrorKind::ResourceBusy`]: it is shared, or has a filter already, which stays.
-    /// - [`io::ErrorKind::PermissionDenied`]: among others when the process lacks CAP_NET_ADMIN and the kernel is of
-    ///   those, since 2026, that allow a filter on a TCP socket only with it. [`Listener::watch`] needs none.
     /// - Others: something that had to be known could not be found out. The text names what failed.
     pub fn hold(descriptor: RawFd, local: SocketAddr) -> io::Result<Self> {
         let mut listener = Self::watch(descriptor, local)?;
@@ -101,14 +110,18 @@ impl Listener {
         }
         sharing::rule_out_ourselves(listener.identity, [descriptor, listener.socket.as_raw_fd()])?;
         sharing::rule_out_others(Path::new("/proc"), listener.identity.inode)?;
-        listener.socket.attach_filter(&NO_SYN).map_err(failed("setsockopt(SO_ATTACH_FILTER)"))?;
-        listener.gated = true;
+        match listener.socket.attach_filter(&NO_SYN) {
+            Ok(()) => listener.gate = Some(Gate::Filter),
+            // Kernels since 2026 allow a filter on a TCP socket only with CAP_NET_ADMIN.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => listener.leave_all_interfaces()?,
+            Err(error) => return Err(failed("setsockopt(SO_ATTACH_FILTER)")(error)),
+        }
         Ok(listener)
     }
 
     /// Takes hold of the listening TCP socket that `descriptor` names without keeping anybody out.
     ///
-    /// For where [`Listener::hold`] is refused: it only looks, so it needs no privilege and does no harm to whoever
+    /// For where nobody needs to be kept out, or [`Listener::hold`] is refused: it only looks, so it needs no privilege and does no harm to whoever
     /// shares the socket. [`Listener::waiting`] tells as much then, but connections go on coming, so none may wait at
     /// one moment and one at the next. It costs a few microseconds.
     ///
@@ -124,7 +137,16 @@ impl Listener {
             ));
         }
         let identity = identity(socket.as_raw_fd())?;
-        Ok(Self { socket, descriptor, identity, gated: false })
+        Ok(Self { socket, descriptor, identity, gate: None })
+    }
+
+    fn leave_all_interfaces(&mut self) -> io::Result<()> {
+        if interface(&self.socket)? != ANY_INTERFACE {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the listening socket is bound to an interface"));
+        }
+        bind_to_interface(&self.socket, NO_INTERFACE)?;
+        self.gate = Some(Gate::NoInterface);
+        Ok(())
     }
 
     /// How many connections are complete and not accepted yet: the length of the accept queue.
@@ -152,16 +174,20 @@ impl Listener {
     /// Call it right after the server has closed its descriptor. If it has not, which is looked up, this is
     /// [`Listener::release`]: a socket that is still served is never left behind shut.
     pub fn close(mut self) {
-        self.gated &= identity(self.descriptor).is_ok_and(|identity| identity == self.identity);
+        if identity(self.descriptor).map_or(true, |identity| identity != self.identity) {
+            self.gate = None;
+        }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if self.gated {
-            // Nothing is left to try if that fails; the server that comes next binds a new socket.
-            let _ = self.socket.detach_filter();
-        }
+        // Nothing is left to try if that fails; the server that comes next binds a new socket.
+        let _ = match self.gate {
+            Some(Gate::Filter) => self.socket.detach_filter(),
+            Some(Gate::NoInterface) => bind_to_interface(&self.socket, ANY_INTERFACE),
+            None => Ok(()),
+        };
     }
 }
 
@@ -214,6 +240,35 @@ fn has_filter(socket: &Socket) -> io::Result<bool> {
     let instructions =
         socket_option(socket, libc::SOL_SOCKET, GET_FILTER, &mut []).map_err(failed("getsockopt(SO_GET_FILTER)"))?;
     Ok(instructions > 0)
+}
+
+const ANY_INTERFACE: u32 = 0;
+
+/// The highest number there can be. Linux counts interfaces from one.
+const NO_INTERFACE: u32 = i32::MAX as u32;
+
+fn interface(socket: &Socket) -> io::Result<u32> {
+    let mut interface = [0; 1];
+    socket_option(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &mut interface)
+        .map_err(failed("getsockopt(SO_BINDTOIFINDEX)"))?;
+    Ok(interface[0])
+}
+
+/// Sets the one socket option that no crate wraps.
+fn bind_to_interface(socket: &Socket, interface: u32) -> io::Result<()> {
+    let length = size_of_val(&interface) as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes of `interface`, which outlives the call, and the descriptor is open as
+    // long as `socket`.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTOIFINDEX,
+            (&raw const interface).cast(),
+            length,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(failed("setsockopt(SO_BINDTOIFINDEX)")(io::Error::last_os_error())) }
 }
 
 /// Reads a socket option that no crate wraps; gives the length that the kernel tells.

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use super::{Identity, failed, identity};
 
 /// How many processes and descriptors of theirs are looked at before giving up, to bound the time.
-const LOOKS_AT_MOST: usize = 10_000;
+const LOOKS_AT_MOST: usize = 1_000;
 
 /// How many descriptors this process may have room for, to bound the time.
-const OWN_AT_MOST: i32 = 1 << 17;
+const OWN_AT_MOST: i32 = 1 << 15;
 
 type ProcessId = u32;
 

@@ -249,6 +249,60 @@ fn connections_inherit_the_filter_for_good() {
     converse(&before, &serving_before);
 }
 
+/// A hold as it is where filters are not permitted.
+fn without_filter(server: &TcpListener) -> Listener {
+    let mut listener = Listener::watch(server.as_raw_fd(), server.local_addr().unwrap()).unwrap();
+    listener.leave_all_interfaces().unwrap();
+    listener
+}
+
+#[test]
+fn without_a_filter_the_new_are_refused_and_the_queue_is_served() {
+    let _turn = one_at_a_time();
+    for address in loopbacks() {
+        let server = TcpListener::bind(address).unwrap();
+        let address = server.local_addr().unwrap();
+        let established = TcpStream::connect(address).unwrap();
+        let accepted = accept(&server);
+        let queued = TcpStream::connect(address).unwrap();
+        let held = without_filter(&server);
+        assert_eq!(connected(connect(address)).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(held.waiting().unwrap(), 1);
+        converse(&established, &accepted);
+        converse(&queued, &accept(&server));
+        drop(server);
+        held.close();
+        assert_eq!(connected(connect(address)).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        converse(&established, &accepted);
+    }
+}
+
+#[test]
+fn without_a_filter_letting_in_again_takes_a_privilege() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let other = Socket::from(server.as_fd().try_clone_to_owned().unwrap());
+    drop(without_filter(&server));
+    match interface(&other).unwrap() {
+        ANY_INTERFACE => goes_on_accepting(&server),
+        // Where it is lacking, what is left shut is at least known to be.
+        NO_INTERFACE => drop(connected(connect(server.local_addr().unwrap())).unwrap_err()),
+        interface => panic!("bound to {interface}"),
+    }
+}
+
+#[test]
+fn an_interface_that_somebody_else_chose_is_left_alone() {
+    let _turn = one_at_a_time();
+    let server = listen();
+    let other = Socket::from(server.as_fd().try_clone_to_owned().unwrap());
+    bind_to_interface(&other, 1).unwrap();
+    let mut listener = Listener::watch(server.as_raw_fd(), server.local_addr().unwrap()).unwrap();
+    assert_eq!(listener.leave_all_interfaces().unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+    drop(listener);
+    assert_eq!(interface(&other).unwrap(), 1);
+}
+
 #[test]
 fn dropping_lets_in_again() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };

@@ -1,0 +1,575 @@
+// One termination of one server: Node's events in, the machine's actions out. Nothing is decided here.
+
+const { connections } = require('./attachment');
+const { CutList } = require('./cut-list');
+const http1 = require('./http1');
+const http2 = require('./http2');
+const internals = require('./internals');
+const { Intake } = require('./intake');
+const { closeListener } = require('./listener');
+const native = require('./native');
+const { debug, isObserved, publish } = require('./observer');
+const { inFlight, rhythms } = require('./requests');
+
+const { acceptedSockets, activeSockets, descriptorOf, httpSockets, idleSockets, isBoundHere, socketBelow } = internals;
+
+/** @typedef {import('node:net').Socket} Socket */
+/** @typedef {import('node:http').IncomingMessage} IncomingMessage */
+/** @typedef {import('./attachment').Attachment} Attachment */
+/** @typedef {import('./connection').Connection} Connection */
+/** @typedef {import('./connection').Stream} Stream */
+/** @typedef {import('./requests').Request} Request */
+/** @typedef {{ counts: import('./binding').Report, cut: CutList, taskErrors: string[] }} Outcome */
+/**
+ * @typedef {object} Plan
+ * @property {number} delay in milliseconds
+ * @property {number} timeout in milliseconds
+ * @property {number | null} keepAlive in milliseconds; null leaves it to the rhythm of each connection
+ */
+
+const { ActionKind, Arriving, Milestone, Transport } = native;
+
+/** What a milestone is called outside. */
+const PHASES = /** @type {const} */ ({
+  [Milestone.Delaying]: 'delaying',
+  [Milestone.Draining]: 'draining',
+  [Milestone.HalfTime]: 'half time',
+  [Milestone.Deadline]: 'deadline',
+  [Milestone.Terminated]: 'terminated',
+});
+
+/** How many errors of tasks a report names. The rest is only counted. */
+const ERRORS_AT_MOST = 100;
+
+/**
+ * How many connections are looked at in the kernel before these are closed. A request that comes between
+ * the look and the close is lost, so fewer lose less; and looking costs next to nothing.
+ */
+const LOOKED_AT_TOGETHER = 16;
+
+class Termination {
+  #attachment;
+  #server;
+  #key;
+  #transport;
+  /**
+   * By the machine's id.
+   *
+   * @type {(Connection | undefined)[]}
+   */
+  #known = [];
+  /**
+   * How much has been received on each connection on which nothing is under way, and which the machine knows
+   * only as one of many. Those that have never been used come last.
+   *
+   * @type {Map<Socket, number>}
+   */
+  #quiet = new Map();
+  #unused = 0;
+  #turning = false;
+  /** @type {(outcome: Outcome | Promise<never>) => void} */
+  #resolve = () => {};
+  /** @type {{ error: unknown } | null} */
+  #failure = null;
+  #cut = new CutList();
+  /** @type {string[]} */
+  #taskErrors = [];
+
+  /** @param {Attachment} attachment */
+  constructor(attachment) {
+    this.#attachment = attachment;
+    this.#server = attachment.server;
+    this.#key = attachment.key;
+    this.#transport = attachment.isSecure ? Transport.Tls : Transport.Plain;
+  }
+
+  /** What is open, although no termination runs: the machine is shown it for a moment. */
+  statsWhileServing() {
+    const followed = new Set(this.#attachment.open);
+    this.#enterWhatIsUnderWay();
+    const quiet = httpSockets(this.#server).filter((socket) => !connections.has(socket)).length;
+    native.quiet(this.#key, quiet, 0);
+    const stats = native.stats(this.#key);
+    native.quiet(this.#key, 0, 0);
+    for (const connection of this.#attachment.open) {
+      native.closed(this.#key, connection.id);
+      if (!followed.has(connection)) this.#attachment.forget(connection);
+    }
+    return stats;
+  }
+
+  stats() {
+    for (const socket of this.#quiet.keys()) if (socket.destroyed) this.#forgetQuiet(socket);
+    this.perform(native.quiet(this.#key, this.#quiet.size, this.#unused));
+    return native.stats(this.#key);
+  }
+
+  /**
+   * @param {Plan} plan
+   * @returns {Promise<Outcome>}
+   */
+  begin(plan) {
+    this.#enterWhatIsUnderWay();
+    this.#observe(activeSockets(this.#server));
+    const actions = this.#terminate(plan);
+    /** @type {Promise<Outcome>} */
+    const outcome = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    this.perform(actions);
+    for (const user of this.#attachment.users) user.terminationBegan();
+    return outcome;
+  }
+
+  /** @param {Plan} plan */
+  bringForward(plan) {
+    this.perform(this.#terminate(plan));
+  }
+
+  /** @param {Plan} plan */
+  #terminate({ delay, timeout, keepAlive }) {
+    return native.terminate(this.#key, delay, timeout, keepAlive, isObserved(), this.#wake);
+  }
+
+  // Called on Node's thread, but caused on another one, which keeps time while this one is blocked.
+  #wake = () => this.perform(native.timedOut(this.#key));
+
+  // What happens.
+
+  /** @param {Connection} connection accepted just now */
+  opened(connection) {
+    this.#name(connection, native.opened(this.#key, this.#transport));
+    this.perform(native.due(this.#key));
+  }
+
+  /** @param {Connection} connection */
+  closed({ id }) {
+    this.perform(native.closed(this.#key, id));
+    this.#known[id] = undefined;
+  }
+
+  serverClosed() {
+    // It closes after its last connection, of which not all were followed.
+    const closed = this.#quiet.size;
+    this.#quiet.clear();
+    this.#unused = 0;
+    this.perform(native.quietClosed(this.#key, closed, 0, 0));
+    this.perform(native.serverClosed(this.#key));
+  }
+
+  /**
+   * @param {Socket} socket
+   * @param {Request} request
+   */
+  requestStarted(socket, request) {
+    request.late = true;
+    const connection = connections.get(socket) ?? this.#find(socket);
+    const more = intakeOf(connection).accountFor(request.response.req);
+    this.perform(native.requestStarted(this.#key, connection.id, more));
+    // That there is more is concluded from numbers. When Node has worked through its input, it shows; and
+    // if that is only a part of it, as under TLS, the next request to start sets it right again.
+    if (more) process.nextTick(() => this.#lookForMore(connection, request));
+  }
+
+  /**
+   * @param {Socket} socket
+   * @param {Request} request
+   */
+  requestFinished(socket, { response, late }) {
+    const connection = connections.get(socket);
+    if (connection === undefined) return;
+    const saidClose = http1.saidClose(response);
+    const arriving = this.#arrivingAfter(connection, response.req);
+    this.perform(native.requestFinished(this.#key, connection.id, arriving, saidClose, late));
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {Stream} stream
+   * @param {boolean} answered
+   */
+  streamClosed({ id }, { late }, answered) {
+    const actions = answered
+      ? native.requestFinished(this.#key, id, Arriving.Nothing, false, late)
+      : native.requestAborted(this.#key, id);
+    this.perform(actions);
+  }
+
+  /** @param {Connection} connection */
+  hijacked(connection) {
+    if (this.#known[connection.id] !== connection) this.#include(connection);
+    this.perform(native.hijacked(this.#key, connection.id));
+  }
+
+  /** @param {unknown} error */
+  taskFailed(error) {
+    if (this.#taskErrors.length === ERRORS_AT_MOST) return;
+    this.#taskErrors.push(error instanceof Error ? error.message : String(error));
+  }
+
+  // What is to be done.
+
+  /** @param {import('./binding').Actions} actions */
+  perform(actions) {
+    if (actions === null) return;
+    for (let index = 0; index < actions.length; index += 2) {
+      const value = actions[index + 1];
+      const connection = /** @type {Connection} */ (this.#known[value]);
+      switch (actions[index]) {
+        case ActionKind.Announce:
+          this.#announce(value);
+          break;
+        case ActionKind.Survey:
+          this.#survey(value);
+          break;
+        case ActionKind.WatchListener:
+          this.#watchListener();
+          break;
+        case ActionKind.HoldListener:
+          this.#holdListener();
+          break;
+        case ActionKind.CloseServer:
+          this.#closeServer();
+          break;
+        case ActionKind.SayClose:
+          http1.sayClose(connection);
+          break;
+        case ActionKind.SayKeepAlive:
+          http1.sayKeepAlive(connection);
+          break;
+        case ActionKind.Close:
+          if (this.#isSilent(connection)) http1.close(connection);
+          break;
+        case ActionKind.CloseNotify:
+          if (this.#isSilent(connection)) http1.linger(connection);
+          break;
+        case ActionKind.CloseQuiet:
+          this.#closeQuiet(value);
+          break;
+        case ActionKind.DestroyQuiet:
+          this.#destroyQuiet();
+          break;
+        case ActionKind.End:
+          http1.end(connection);
+          break;
+        case ActionKind.Linger:
+          http1.linger(connection);
+          break;
+        case ActionKind.Ping:
+          http2.ping(connection, () => this.perform(native.ponged(this.#key, connection.id)));
+          break;
+        case ActionKind.CloseSession:
+          http2.closeSession(connection);
+          break;
+        case ActionKind.Cut:
+          this.#cut.add(connection);
+          break;
+        case ActionKind.Destroy:
+          http2.destroySession(connection);
+          http1.destroy(connection);
+          break;
+        case ActionKind.AwaitTurn:
+          this.#awaitTurn();
+          break;
+        case ActionKind.Resolve:
+          this.#resolved();
+          break;
+      }
+    }
+  }
+
+  /** @param {number} milestone */
+  #announce(milestone) {
+    const { users, open } = this.#attachment;
+    if (milestone === Milestone.Draining) for (const user of users) user.drainingBegan();
+    if (milestone === Milestone.Deadline) for (const user of users) user.deadlinePassed();
+    if (!isObserved()) return;
+    const stillOpen = new CutList();
+    if (milestone === Milestone.HalfTime) for (const connection of open) stillOpen.add(connection);
+    publish({
+      phase: PHASES[milestone],
+      server: /** @type {import('node:http').Server} */ (this.#server),
+      stats: native.stats(this.#key),
+      open: stillOpen.rows,
+    });
+  }
+
+  #watchListener() {
+    const local = addressOf(this.#server);
+    if (local === null) {
+      // It does not listen, or nobody knows how many wait.
+      this.perform(native.acceptQueue(this.#key, this.#server.listening ? null : 0));
+      return;
+    }
+    const reason = native.watchListener(this.#key, descriptorOf(this.#server), local.address, local.port);
+    if (reason !== null) debug('how many connections wait to be accepted is not known: %s', reason);
+    this.perform(native.due(this.#key));
+  }
+
+  #holdListener() {
+    const local = addressOf(this.#server);
+    if (local === null || !isBoundHere(this.#server)) {
+      debug('new connections are not held back while the listener closes: it may be shared');
+      return;
+    }
+    const reason = native.holdListener(this.#key, descriptorOf(this.#server), local.address, local.port);
+    if (reason !== null) debug('new connections are not held back while the listener closes: %s', reason);
+    this.perform(native.due(this.#key));
+  }
+
+  #closeServer() {
+    try {
+      if (this.#server.listening) {
+        closeListener(this.#server);
+        this.perform(native.listenerClosed(this.#key));
+        return;
+      }
+    } catch (error) {
+      // Thrown by somebody's own `close()`. Whoever terminates hears of it when everything else has ended.
+      this.#failure = { error };
+    }
+    this.perform(native.listenerClosed(this.#key));
+    this.perform(native.serverClosed(this.#key));
+  }
+
+  #awaitTurn() {
+    const turned = () => {
+      this.#turning = true;
+      this.perform(native.turned(this.#key));
+      this.#turning = false;
+    };
+    // Between two immediates the loop polls; before the first one it may not.
+    if (this.#turning) setImmediate(turned);
+    else setImmediate(() => setImmediate(turned));
+  }
+
+  #resolved() {
+    const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
+    this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
+    this.#attachment.terminated();
+  }
+
+  // Who is there.
+
+  /** Tells the machine of everything that is followed, or has requests in flight. */
+  #enterWhatIsUnderWay() {
+    for (const connection of this.#attachment.open) this.#enter(connection);
+    for (const [socket, { server }] of inFlight) {
+      // What its client has given up may still be among them.
+      if (server === this.#server && !socket.destroyed && !connections.has(socket)) this.#find(socket);
+    }
+    for (const connection of this.#attachment.open) {
+      for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
+    }
+  }
+
+  /** @param {Connection} connection */
+  #enter(connection) {
+    const rhythm = rhythms.get(connection.socket);
+    const age = rhythm === undefined ? Number.NaN : performance.now() - rhythm.last;
+    this.#name(connection, native.found(this.#key, this.#transport, age, rhythm?.gap ?? Number.NaN));
+    if (connection.hijackedBy !== null) native.hijacked(this.#key, connection.id);
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {number} id
+   */
+  #name(connection, id) {
+    connection.id = id;
+    this.#known[id] = connection;
+  }
+
+  /**
+   * Follows a connection, on which something turns out to be under way.
+   *
+   * @param {Socket} socket
+   */
+  #find(socket) {
+    const connection = this.#attachment.follow(socketBelow(socket), socket);
+    this.#include(connection);
+    return connection;
+  }
+
+  /** @param {Connection} connection that was one of many */
+  #include(connection) {
+    const { socket } = connection;
+    this.#enter(connection);
+    const received = this.#quiet.get(socket);
+    if (received !== undefined) {
+      connection.intake = Intake.from(connection, received);
+      this.#forgetQuiet(socket);
+      this.perform(native.quiet(this.#key, this.#quiet.size, this.#unused));
+    }
+    this.perform(native.due(this.#key));
+  }
+
+  /**
+   * Looks at every connection.
+   *
+   * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
+   */
+  #survey(horizon) {
+    const active = activeSockets(this.#server);
+    const since = performance.now() - horizon;
+    this.#quiet.clear();
+    for (const socket of idleSockets(this.#server)) {
+      if (connections.has(socket)) continue;
+      if (this.#isQuiet(socket, since)) this.#quiet.set(socket, socket.bytesRead);
+      else this.#find(socket);
+    }
+    this.#unused = 0;
+    for (const socket of active ?? []) {
+      if (connections.has(socket)) continue;
+      if (this.#transport === Transport.Plain && socket.bytesRead === 0) {
+        this.#quiet.set(socket, 0);
+        this.#unused += 1;
+      } else {
+        this.#find(socket);
+      }
+    }
+    this.#observe(active);
+    this.perform(native.quiet(this.#key, this.#quiet.size, this.#unused));
+  }
+
+  /**
+   * @param {Socket} socket on which requests have been answered
+   * @param {number} since
+   */
+  #isQuiet(socket, since) {
+    // Under TLS an end is a conversation of its own.
+    if (this.#transport === Transport.Tls) return false;
+    const rhythm = rhythms.get(socket);
+    return rhythm === undefined || Number.isNaN(rhythm.gap) || rhythm.last < since;
+  }
+
+  /** @param {Set<Socket> | undefined} active */
+  #observe(active) {
+    for (const connection of this.#attachment.open) this.#observeConnection(connection, active);
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {Set<Socket> | undefined} active
+   */
+  #observeConnection(connection, active) {
+    if (connection.hijackedBy !== null) return;
+    if (connection.session !== null && connection.socket.bytesRead > 0) {
+      this.perform(native.multiplexed(this.#key, connection.id));
+      return;
+    }
+    if (connection.isAnsweredEarly) {
+      // To the parser, the rest of its body looks like half a request.
+      this.perform(native.answeredEarly(this.#key, connection.id));
+      return;
+    }
+    const receiving = http1.isReceiving(connection, active);
+    if (receiving) this.perform(native.receiving(this.#key, connection.id));
+    const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
+    connection.intake = first ? Intake.fromBeginning(connection) : Intake.fromNow(connection);
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {IncomingMessage} request
+   */
+  #arrivingAfter(connection, request) {
+    if (!request.complete) return Arriving.Body;
+    // What comes after an upgrade is no request.
+    if (connection.hijackedBy !== null) return Arriving.Nothing;
+    if (http1.isReceiving(connection, activeSockets(this.#server))) return Arriving.NextRequest;
+    connection.intake = Intake.fromNow(connection);
+    return Arriving.Nothing;
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {Request} request
+   */
+  #lookForMore(connection, request) {
+    if (this.#known[connection.id] !== connection || connection.newest !== request) return;
+    if (http1.isReceiving(connection, activeSockets(this.#server))) return;
+    this.perform(native.nothingMore(this.#key, connection.id));
+  }
+
+  /** @param {Connection} connection */
+  #isSilent(connection) {
+    if (intakeOf(connection).isSilent && isRead(connection.accepted)) return true;
+    this.perform(native.receiving(this.#key, connection.id));
+    if (connection.session !== null) this.perform(native.multiplexed(this.#key, connection.id));
+    return false;
+  }
+
+  // Connections that are one of many.
+
+  /** @param {number} count */
+  #closeQuiet(count) {
+    const sockets = [];
+    for (const socket of this.#quiet.keys()) {
+      sockets.push(socket);
+      if (sockets.length === count) break;
+    }
+    for (let index = 0; index < sockets.length; index += LOOKED_AT_TOGETHER) {
+      this.#closeTheSilent(sockets.slice(index, index + LOOKED_AT_TOGETHER));
+    }
+    const closed = sockets.filter((socket) => socket.destroyed);
+    for (const socket of closed) this.#forgetQuiet(socket);
+    this.perform(native.quietClosed(this.#key, closed.length, this.#quiet.size, this.#unused));
+  }
+
+  /** @param {Socket[]} sockets */
+  #closeTheSilent(sockets) {
+    const unread = native.unread(Int32Array.from(sockets, descriptorOf)) ?? [];
+    sockets.forEach((socket, place) => {
+      if (socket.destroyed) return;
+      if (socket.bytesRead === this.#quiet.get(socket) && !unread.includes(place)) {
+        socket.destroy();
+      } else {
+        this.perform(native.receiving(this.#key, this.#find(socket).id));
+      }
+    });
+  }
+
+  #destroyQuiet() {
+    for (const socket of this.#quiet.keys()) socket.destroy();
+    // Whatever else is open has escaped everything that is known of Node.
+    for (const socket of acceptedSockets(this.#server)) if (!connections.has(socket)) socket.destroy();
+    const closed = this.#quiet.size;
+    this.#quiet.clear();
+    this.#unused = 0;
+    this.perform(native.quietClosed(this.#key, closed, 0, 0));
+  }
+
+  /** @param {Socket} socket */
+  #forgetQuiet(socket) {
+    if (this.#quiet.get(socket) === 0) this.#unused -= 1;
+    this.#quiet.delete(socket);
+  }
+}
+
+/**
+ * What came in only during the termination has no account yet.
+ *
+ * @param {Connection} connection
+ */
+function intakeOf(connection) {
+  connection.intake ??= Intake.fromBeginning(connection);
+  return connection.intake;
+}
+
+/**
+ * The address that a server listens on, if it has one of the internet.
+ *
+ * @param {import('node:net').Server} server
+ */
+function addressOf(server) {
+  const address = server.address();
+  return typeof address === 'string' ? null : address;
+}
+
+/** @param {Socket} socket */
+function isRead(socket) {
+  return native.unread(Int32Array.of(descriptorOf(socket))) === null;
+}
+
+exports.Termination = Termination;

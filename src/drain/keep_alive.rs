@@ -1,0 +1,139 @@
+//! How long idle connections are kept open, to serve one more request each.
+//!
+//! A connection that is closed while a request is on its way to it loses that request, and nobody can see
+//! a request on the wire. So whoever is likely to send is waited for, and is told to go by
+//! `Connection: close` on the answer, after which no client sends another.
+//!
+//! # The rule of `Auto`
+//!
+//! 1. A connection is *in rhythm* if its last request is less than [`GAPS`] of its own gaps old, and less
+//!    than [`RHYTHM_AT_MOST`]. It is kept until then.
+//! 2. One that was accepted when the termination had begun is kept for [`SPEAKS_WITHIN`]: whoever connects
+//!    is about to ask.
+//! 3. One that has never been used may have been accepted a moment ago. It is kept for [`SPEAKS_WITHIN`],
+//!    too.
+//! 4. But if no more than [`FEW`] connections are busy, in rhythm or just accepted, 1 and 3 do not hold:
+//!    that is a test's teardown, whose clients are done, and not a server under load.
+//! 5. All others are closed at once.
+//!
+//! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is
+//! later than that. The gaps are smoothed as TCP smooths its round-trip time (RFC 6298, section 2).
+
+use std::time::{Duration, Instant};
+
+/// How many of its gaps after its last request a connection is out of rhythm.
+pub const GAPS: u32 = 8;
+
+/// How long after its last request a connection is out of rhythm, whatever its gap.
+pub const RHYTHM_AT_MOST: Duration = Duration::from_millis(500);
+
+/// How long after it was accepted a connection may be silent before it counts as idle.
+pub const SPEAKS_WITHIN: Duration = Duration::from_millis(250);
+
+/// So many connections at once may have been left behind by the clients of a test.
+pub const FEW: usize = 3;
+
+/// So many idle connections may close in one instant. The clients of more would all connect to another
+/// server in that instant, so the closes are spread.
+pub const CROWD: usize = 100;
+
+/// The longest window. Nobody waits longer, and the clock goes no further than some centuries.
+pub const WINDOW_AT_MOST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// How long idle connections are kept open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeepAlive {
+    /// As long as each connection's own rhythm asks for; see the [module documentation](self).
+    Auto,
+    /// So long, every one of them. Zero is not at all.
+    For(Duration),
+}
+
+impl KeepAlive {
+    /// How old a connection's last request may be for its rhythm to matter.
+    pub(super) fn horizon(self) -> Duration {
+        match self {
+            Self::For(Duration::ZERO) => Duration::ZERO,
+            _ => RHYTHM_AT_MOST,
+        }
+    }
+}
+
+/// When the requests of a connection come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rhythm {
+    /// When the last one came.
+    pub last: Instant,
+    /// The smoothed time between two of them.
+    pub gap: Duration,
+}
+
+impl Rhythm {
+    /// Until when the next request is to be expected.
+    pub(super) fn holds_until(self) -> Instant {
+        self.last + self.gap.saturating_mul(GAPS).min(RHYTHM_AT_MOST)
+    }
+}
+
+/// A window of fixed length, in which idle connections wait to be told to go.
+///
+/// A few close together when it ends; the closes of a crowd are spread over it, first those of the quiet
+/// connections, then those of the known ones, which have been used more recently.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Window {
+    pub(super) began: Instant,
+    pub(super) length: Duration,
+    /// How many quiet connections were open when it began.
+    pub(super) quiet: u32,
+    /// How many idle ones were known then.
+    pub(super) known: usize,
+}
+
+impl Window {
+    /// In how many steps the closes are spread.
+    const STEPS: usize = 100;
+
+    pub(super) fn end(self) -> Instant {
+        self.began + self.length
+    }
+
+    /// When one of the known connections closes, counted from zero.
+    pub(super) fn closes_known(self, place: usize) -> Instant {
+        self.closes(self.quiet as usize + place + 1)
+    }
+
+    /// How many quiet connections may still be open.
+    pub(super) fn quiet_at(self, now: Instant) -> u32 {
+        if now >= self.end() {
+            return 0;
+        }
+        if self.connections() <= CROWD {
+            return self.quiet;
+        }
+        let elapsed = now.saturating_duration_since(self.began).as_nanos();
+        let closed = elapsed * self.connections() as u128 / self.length.as_nanos();
+        // It is less than all of them, or the window had ended.
+        self.quiet.saturating_sub(closed as u32)
+    }
+
+    /// When the next of so many quiet connections close.
+    pub(super) fn next_step(self, quiet: u32) -> Instant {
+        let closed = self.quiet.saturating_sub(quiet) as usize;
+        let step = (self.connections() / Self::STEPS).max(1);
+        self.closes((closed + step).min(self.quiet as usize))
+    }
+
+    fn connections(self) -> usize {
+        self.quiet as usize + self.known
+    }
+
+    /// When so many connections may have closed.
+    fn closes(self, count: usize) -> Instant {
+        if self.connections() <= CROWD {
+            return self.end();
+        }
+        // Rounded up, so that then they really may.
+        let nanoseconds = (self.length.as_nanos() * count as u128).div_ceil(self.connections() as u128);
+        self.began + Duration::from_nanos(nanoseconds as u64)
+    }
+}

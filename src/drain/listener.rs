@@ -1,0 +1,70 @@
+//! Closing a listener after what the kernel has accepted, not before: whoever waits to be accepted has
+//! connected already, may have sent a request, and would be reset.
+
+use std::time::{Duration, Instant};
+
+/// How long connections may go on waiting to be accepted, when more come all the time.
+pub const ACCEPT_AT_MOST: Duration = Duration::from_millis(250);
+
+/// Where it can't be known how many connections wait, so many turns of the loop in a row that accept none
+/// mean that none waits.
+const TURNS_WITHOUT_ANY: u32 = 2;
+
+/// How far a listener is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listener {
+    /// It is nobody's business. Next: `Accepting` or `Closed`.
+    Open,
+    /// It is to close when nobody waits to be accepted any more. Next: `Closed`.
+    Accepting {
+        until: Instant,
+        /// How many wait, where that can be known.
+        waiting: Option<u32>,
+        /// Whether new connections are held back, or were meant to be.
+        held: bool,
+        /// How many turns in a row have accepted none, and whether the running one has accepted some.
+        turns_without: u32,
+        accepted: bool,
+    },
+    /// It was told to close.
+    Closed,
+}
+
+impl Listener {
+    pub(super) fn accepting(until: Instant) -> Self {
+        Self::Accepting { until, waiting: None, held: false, turns_without: 0, accepted: false }
+    }
+
+    /// Whether new connections are to be held back from now on.
+    ///
+    /// To find out whether that may be done takes a millisecond or more. A server that nobody is about to
+    /// connect to closes in less.
+    pub(super) fn handle_waiting(&mut self, now_waiting: Option<u32>, loaded: bool) -> bool {
+        let Self::Accepting { waiting, held, .. } = self else { return false };
+        *waiting = now_waiting;
+        let hold = now_waiting.is_some_and(|waiting| waiting > 0 || loaded);
+        hold && !std::mem::replace(held, hold)
+    }
+
+    pub(super) fn handle_accepted(&mut self) {
+        if let Self::Accepting { accepted, .. } = self {
+            *accepted = true;
+        }
+    }
+
+    pub(super) fn handle_turned(&mut self) {
+        if let Self::Accepting { turns_without, accepted, .. } = self {
+            *turns_without = if std::mem::take(accepted) { 0 } else { *turns_without + 1 };
+        }
+    }
+
+    /// Whether it is to close now.
+    pub(super) fn is_done(self, now: Instant) -> bool {
+        match self {
+            Self::Accepting { until, waiting, turns_without, .. } => {
+                waiting.map_or(turns_without >= TURNS_WITHOUT_ANY, |waiting| waiting == 0) || now >= until
+            }
+            Self::Open | Self::Closed => false,
+        }
+    }
+}

@@ -99,8 +99,9 @@ class Termination {
   }
 
   stats() {
-    for (const socket of this.#quiet.keys()) if (socket.destroyed) this.#forgetQuiet(socket);
-    this.perform(native.quiet(this.#key, this.#quiet.size, this.#unused));
+    const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed);
+    for (const socket of gone) this.#forgetQuiet(socket);
+    this.perform(native.quietClosed(this.#key, gone.length, this.#quiet.size, this.#unused));
     return native.stats(this.#key);
   }
 
@@ -412,6 +413,8 @@ class Termination {
   #survey(horizon) {
     const active = activeSockets(this.#server);
     const since = performance.now() - horizon;
+    // Of those that were quiet at the last survey, clients may have closed some.
+    const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed).length;
     this.#quiet.clear();
     for (const socket of idleSockets(this.#server)) {
       if (connections.has(socket)) continue;
@@ -429,7 +432,7 @@ class Termination {
       }
     }
     this.#observe(active);
-    this.perform(native.quiet(this.#key, this.#quiet.size, this.#unused));
+    this.perform(native.quietClosed(this.#key, gone, this.#quiet.size, this.#unused));
   }
 
   /**

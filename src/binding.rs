@@ -235,11 +235,10 @@ pub fn opened(key: u32, transport: Transport) -> Result<u32> {
 /// A connection that was open before has become known: gives its id. Call `due` afterwards.
 ///
 /// `age` is how long ago its last request came, and `gap` the smoothed time between two, in milliseconds;
-/// anything that is not a duration says that it has no rhythm.
+/// anything that is not a duration says that there were none, or not two.
 #[napi(catch_unwind)]
 pub fn found(key: u32, transport: Transport, age: f64, gap: f64) -> Result<u32> {
-    let rhythm = milliseconds(age).zip(milliseconds(gap));
-    with_driver(key, |driver| to_u32(driver.found(transport.into(), rhythm)))
+    with_driver(key, |driver| to_u32(driver.found(transport.into(), milliseconds(age), milliseconds(gap))))
 }
 
 /// So many connections are quiet, besides those that are known; so many of these have never been used.

@@ -58,11 +58,12 @@ impl Driver {
         self.drain.handle_opened(transport, now())
     }
 
-    /// A connection that was open before has become known. If its rhythm is known, too, that is how long
-    /// ago its last request came, and its gap.
-    pub fn found(&mut self, transport: Transport, rhythm: Option<(Duration, Duration)>) -> ConnectionId {
-        let rhythm = rhythm.and_then(|(age, gap)| Some(Rhythm { last: now().checked_sub(age)?, gap }));
-        self.drain.handle_found(transport, rhythm)
+    /// A connection that was open before has become known, and how long ago its last request came, if one has,
+    /// and its gap, if there were several.
+    pub fn found(&mut self, transport: Transport, age: Option<Duration>, gap: Option<Duration>) -> ConnectionId {
+        let used = age.is_some();
+        let rhythm = age.zip(gap).and_then(|(age, gap)| Some(Rhythm { last: now().checked_sub(age)?, gap }));
+        self.drain.handle_found(transport, used, rhythm)
     }
 
     /// So many connections are quiet, and so many of these have never been used.
@@ -228,6 +229,7 @@ impl Driver {
         }
         if matches!(self.drain.phase(), Phase::Serving | Phase::Terminated) {
             self.waker = None;
+            self.listener = None;
         }
         actions
     }

@@ -23,7 +23,7 @@
 //! # The life of a connection during a termination
 //!
 //! ```text
-//!   New, Idle ── silent through a whole turn, and as long as it is kept ──▶ close (FIN), or linger under TLS
+//!   New, Idle ── silent through a whole turn, or as long as it is kept ──▶ close (FIN), or linger under TLS
 //!   receiving ── its request comes ──▶ Active
 //!   Active ───── last answer ended ──▶ end (FIN after the last byte), or linger
 //!   HTTP/2 ───── PING acknowledged ──▶ close the session (GOAWAY; its streams end first)
@@ -338,25 +338,25 @@ impl Drain {
         self.listener.handle_accepted();
         if self.expired {
             self.destroy(id);
-        } else if matches!(self.phase, Phase::Reading | Phase::Draining) {
+        } else if self.is_terminating() {
             let until = now + SPEAKS_WITHIN;
             self.connections[id].accepted_until = Some(until);
-            if self.phase == Phase::Draining {
-                self.keep(id, until);
-            } else {
-                self.await_turn_unless_awaited();
+            match self.phase {
+                Phase::Draining => self.keep(id, until),
+                Phase::Reading => self.await_turn_unless_awaited(),
+                _ => {}
             }
         }
         self.assert_invariants();
         id
     }
 
-    /// A connection that was open before has become known.
-    pub fn handle_found(&mut self, transport: Transport, rhythm: Option<Rhythm>) -> ConnectionId {
+    /// A connection that was open before has become known. `used` says that requests on it have been answered.
+    pub fn handle_found(&mut self, transport: Transport, used: bool, rhythm: Option<Rhythm>) -> ConnectionId {
         let id = self.connections.insert(Connection::new(transport));
         let connection = &mut self.connections[id];
         connection.rhythm = rhythm;
-        connection.used = rhythm.is_some();
+        connection.used = used;
         if self.expired {
             self.destroy(id);
         } else if self.phase == Phase::Reading {
@@ -372,9 +372,13 @@ impl Drain {
     /// So many connections are open besides those that are known, all of them quiet; so many of these have
     /// never been used.
     pub fn handle_quiet(&mut self, quiet: u32, unused: u32, now: Instant) {
-        self.surveying = false;
+        let surveyed = std::mem::take(&mut self.surveying);
         self.quiet = quiet;
         self.unused = unused.min(quiet);
+        if surveyed && self.phase == Phase::Reading && self.timeout == Some(Duration::ZERO) {
+            // Not earlier: what is cut is to be listed, so it must be known.
+            self.cut();
+        }
         if self.quiet > 0 {
             if self.expired {
                 self.actions.push_back(Action::DestroyQuiet);
@@ -748,15 +752,13 @@ impl Drain {
         }
         self.phase = Phase::Reading;
         self.delayed_until = None;
-        self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
-        if self.observed {
-            self.half_time = self.timeout.and_then(|timeout| now.checked_add(timeout / 2));
-        }
         self.actions.push_back(Action::Announce(Milestone::Draining));
         self.survey();
-        if self.timeout == Some(Duration::ZERO) {
-            self.close_listener();
-        } else {
+        if self.timeout != Some(Duration::ZERO) {
+            self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
+            if self.observed {
+                self.half_time = self.timeout.and_then(|timeout| now.checked_add(timeout / 2));
+            }
             self.listener = Listener::accepting(now + ACCEPT_AT_MOST);
             self.actions.push_back(Action::WatchListener);
         }
@@ -765,11 +767,9 @@ impl Drain {
                 self.ping(id, now);
             }
         }
-        if !self.connections.is_empty() {
+        // A turn that an earlier termination asked for may have read already.
+        if self.turn != Turn::NotAwaited || !self.connections.is_empty() {
             self.await_turn();
-        }
-        if self.timeout == Some(Duration::ZERO) {
-            self.cut();
         }
     }
 
@@ -988,6 +988,8 @@ impl Drain {
         self.to_close.clear();
         self.window = None;
         self.unused_until = None;
+        // Somebody else may have closed it.
+        self.listener = Listener::Closed;
         self.report.duration = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
         self.actions.push_back(Action::Announce(Milestone::Terminated));
         self.actions.push_back(Action::Resolve);

@@ -22,7 +22,7 @@ impl Scene {
     }
 
     fn open(&mut self, transport: Transport) -> ConnectionId {
-        self.drain.handle_found(transport, None)
+        self.drain.handle_found(transport, false, None)
     }
 
     /// A connection that comes in during a termination.
@@ -687,7 +687,7 @@ impl Scene {
     /// An idle connection whose requests came so far apart, the last one so long ago.
     fn rhythmic(&mut self, gap: Duration, age: Duration) -> ConnectionId {
         let rhythm = self.now.checked_sub(age).map(|last| Rhythm { last, gap });
-        self.drain.handle_found(Transport::Plain, rhythm)
+        self.drain.handle_found(Transport::Plain, true, rhythm)
     }
 
     /// Ends a server that keeps its connections as their rhythm asks for, and lets the loop turn once.

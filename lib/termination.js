@@ -66,6 +66,11 @@ class Termination {
    */
   #quiet = new Map();
   #unused = 0;
+  /** @type {Socket[]} */
+  #lookedAt = [];
+  #descriptors = new Int32Array(LOOKED_AT_TOGETHER);
+  /** How many of the quiet connections were not, when they were to be closed. */
+  #found = 0;
   #turning = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
@@ -507,30 +512,35 @@ class Termination {
 
   /** @param {number} count */
   #closeQuiet(count) {
-    const sockets = [];
+    const before = this.#quiet.size;
+    this.#found = 0;
+    let left = count;
     for (const socket of this.#quiet.keys()) {
-      sockets.push(socket);
-      if (sockets.length === count) break;
+      if (left === 0) break;
+      left -= 1;
+      this.#lookedAt.push(socket);
+      if (this.#lookedAt.length === LOOKED_AT_TOGETHER || left === 0) this.#closeTheSilent();
     }
-    for (let index = 0; index < sockets.length; index += LOOKED_AT_TOGETHER) {
-      this.#closeTheSilent(sockets.slice(index, index + LOOKED_AT_TOGETHER));
-    }
-    const closed = sockets.filter((socket) => socket.destroyed);
-    for (const socket of closed) this.#forgetQuiet(socket);
-    this.perform(native.quietClosed(this.#key, closed.length, this.#quiet.size, this.#unused));
+    this.#closeTheSilent();
+    const closed = before - this.#quiet.size - this.#found;
+    this.perform(native.quietClosed(this.#key, closed, this.#quiet.size, this.#unused));
   }
 
-  /** @param {Socket[]} sockets */
-  #closeTheSilent(sockets) {
-    const unread = native.unread(Int32Array.from(sockets, descriptorOf)) ?? [];
-    sockets.forEach((socket, place) => {
-      if (socket.destroyed) return;
-      if (socket.bytesRead === this.#quiet.get(socket) && !unread.includes(place)) {
+  #closeTheSilent() {
+    const sockets = this.#lookedAt;
+    for (let place = 0; place < sockets.length; place += 1) this.#descriptors[place] = descriptorOf(sockets[place]);
+    const unread = native.unread(this.#descriptors.subarray(0, sockets.length));
+    for (let place = 0; place < sockets.length; place += 1) {
+      const socket = sockets[place];
+      if (socket.destroyed || (socket.bytesRead === this.#quiet.get(socket) && !unread?.includes(place))) {
+        this.#forgetQuiet(socket);
         socket.destroy();
       } else {
+        this.#found += 1;
         this.perform(native.receiving(this.#key, this.#find(socket).id));
       }
-    });
+    }
+    sockets.length = 0;
   }
 
   #destroyQuiet() {

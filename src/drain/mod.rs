@@ -85,7 +85,7 @@ pub use report::{Report, Stats};
 /// How many idle connections are closed in one turn of the event loop.
 ///
 /// Closing one costs Node about 15 µs, and requests in flight are to be served meanwhile.
-pub const CLOSES_PER_TURN: u32 = 128;
+pub const CLOSES_PER_TURN: u32 = 64;
 
 /// How long a peer may take to finish writing a request body that has been answered already.
 ///

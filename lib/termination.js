@@ -9,9 +9,9 @@ const { Intake } = require('./intake');
 const { closeListener } = require('./listener');
 const native = require('./native');
 const { debug, isObserved, publish } = require('./observer');
-const { inFlight, rhythms } = require('./requests');
+const { begun, conversationOn } = require('./requests');
 
-const { acceptedSockets, activeSockets, descriptorOf, httpSockets, idleSockets, isBoundHere, socketBelow } = internals;
+const { acceptedSockets, activeSockets, descriptorOf, idleSockets, isBoundHere, socketBelow } = internals;
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
@@ -20,6 +20,11 @@ const { acceptedSockets, activeSockets, descriptorOf, httpSockets, idleSockets, 
 /** @typedef {import('./connection').Stream} Stream */
 /** @typedef {import('./requests').Request} Request */
 /** @typedef {{ counts: import('./binding').Report, cut: CutList, taskErrors: string[] }} Outcome */
+/**
+ * The connections that Node's list shows.
+ *
+ * @typedef {{ active: Set<Socket> | undefined, idle: Socket[] }} Listed
+ */
 /**
  * @typedef {object} Plan
  * @property {number} delay in milliseconds
@@ -71,6 +76,8 @@ class Termination {
   #descriptors = new Int32Array(LOOKED_AT_TOGETHER);
   /** How many of the quiet connections were not, when they were to be closed. */
   #found = 0;
+  /** @type {Listed | null} */
+  #listed = null;
   #turning = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
@@ -91,8 +98,9 @@ class Termination {
   /** What is open, although no termination runs: the machine is shown it for a moment. */
   statsWhileServing() {
     const followed = new Set(this.#attachment.open);
-    this.#enterWhatIsUnderWay();
-    const quiet = httpSockets(this.#server).filter((socket) => !connections.has(socket)).length;
+    const { active, idle } = listed(this.#server);
+    this.#enterWhatIsUnderWay({ active, idle });
+    const quiet = [...idle, ...(active ?? [])].filter((socket) => !connections.has(socket)).length;
     native.quiet(this.#key, quiet, 0);
     const stats = native.stats(this.#key);
     native.quiet(this.#key, 0, 0);
@@ -115,8 +123,10 @@ class Termination {
    * @returns {Promise<Outcome>}
    */
   begin(plan) {
-    this.#enterWhatIsUnderWay();
-    this.#observe(activeSockets(this.#server));
+    // The survey that begins in this tick needs it once more.
+    this.#listed = listed(this.#server);
+    this.#enterWhatIsUnderWay(this.#listed);
+    this.#observe(this.#listed.active);
     const actions = this.#terminate(plan);
     /** @type {Promise<Outcome>} */
     const outcome = new Promise((resolve) => {
@@ -357,23 +367,34 @@ class Termination {
 
   // Who is there.
 
-  /** Tells the machine of everything that is followed, or has requests in flight. */
-  #enterWhatIsUnderWay() {
+  /**
+   * Tells the machine of everything that is followed, or has requests in flight.
+   *
+   * @param {Listed} listed
+   */
+  #enterWhatIsUnderWay({ active, idle }) {
     for (const connection of this.#attachment.open) this.#enter(connection);
-    for (const [socket, { server }] of inFlight) {
+    for (const [socket, { attachment }] of begun) {
       // What its client has given up may still be among them.
-      if (server === this.#server && !socket.destroyed && !connections.has(socket)) this.#find(socket);
+      if (attachment === this.#attachment && !socket.destroyed && !connections.has(socket)) this.#find(socket);
     }
+    for (const socket of idle) this.#findIfInFlight(socket);
+    for (const socket of active ?? []) this.#findIfInFlight(socket);
     for (const connection of this.#attachment.open) {
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
   }
 
+  /** @param {Socket} socket */
+  #findIfInFlight(socket) {
+    const conversation = conversationOn(socket);
+    if (conversation !== undefined && conversation.oldest !== null && !connections.has(socket)) this.#find(socket);
+  }
+
   /** @param {Connection} connection */
   #enter(connection) {
-    const rhythm = rhythms.get(connection.socket);
-    const age = rhythm === undefined ? Number.NaN : performance.now() - rhythm.last;
-    this.#name(connection, native.found(this.#key, this.#transport, age, rhythm?.gap ?? Number.NaN));
+    const { last, gap } = conversationOn(connection.socket) ?? { last: Number.NaN, gap: Number.NaN };
+    this.#name(connection, native.found(this.#key, this.#transport, performance.now() - last, gap));
     if (connection.hijackedBy !== null) native.hijacked(this.#key, connection.id);
   }
 
@@ -416,12 +437,13 @@ class Termination {
    * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
    */
   #survey(horizon) {
-    const active = activeSockets(this.#server);
+    const { active, idle } = this.#listed ?? listed(this.#server);
+    this.#listed = null;
     const since = performance.now() - horizon;
     // Of those that were quiet at the last survey, clients may have closed some.
     const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed).length;
     this.#quiet.clear();
-    for (const socket of idleSockets(this.#server)) {
+    for (const socket of idle) {
       if (connections.has(socket)) continue;
       if (this.#isQuiet(socket, since)) this.#quiet.set(socket, socket.bytesRead);
       else this.#find(socket);
@@ -447,8 +469,8 @@ class Termination {
   #isQuiet(socket, since) {
     // Under TLS an end is a conversation of its own.
     if (this.#transport === Transport.Tls) return false;
-    const rhythm = rhythms.get(socket);
-    return rhythm === undefined || Number.isNaN(rhythm.gap) || rhythm.last < since;
+    const conversation = conversationOn(socket);
+    return conversation === undefined || Number.isNaN(conversation.gap) || conversation.last < since;
   }
 
   /** @param {Set<Socket> | undefined} active */
@@ -558,6 +580,11 @@ class Termination {
     if (this.#quiet.get(socket) === 0) this.#unused -= 1;
     this.#quiet.delete(socket);
   }
+}
+
+/** @param {import('node:net').Server} server */
+function listed(server) {
+  return { active: activeSockets(server), idle: idleSockets(server) };
 }
 
 /**

@@ -21,11 +21,6 @@ const { acceptedSockets, activeSockets, descriptorOf, idleSockets, isBoundHere, 
 /** @typedef {import('./requests').Request} Request */
 /** @typedef {{ counts: import('./binding').Report, cut: CutList, taskErrors: string[] }} Outcome */
 /**
- * The connections that Node's list shows.
- *
- * @typedef {{ active: Set<Socket> | undefined, idle: Socket[] }} Listed
- */
-/**
  * @typedef {object} Plan
  * @property {number} delay in milliseconds
  * @property {number} timeout in milliseconds
@@ -76,8 +71,19 @@ class Termination {
   #descriptors = new Int32Array(LOOKED_AT_TOGETHER);
   /** How many of the quiet connections were not, when they were to be closed. */
   #found = 0;
-  /** @type {Listed | null} */
-  #listed = null;
+  /**
+   * Idle connections of which a survey decides whether they are quiet.
+   *
+   * @type {Socket[]}
+   */
+  #undecided = [];
+  /**
+   * Connections on which nothing has come yet, until a survey counts them among the quiet ones.
+   *
+   * @type {Socket[]}
+   */
+  #silent = [];
+  #hasLooked = false;
   #turning = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
@@ -98,10 +104,8 @@ class Termination {
   /** What is open, although no termination runs: the machine is shown it for a moment. */
   statsWhileServing() {
     const followed = new Set(this.#attachment.open);
-    const { active, idle } = listed(this.#server);
-    this.#enterWhatIsUnderWay({ active, idle });
-    const quiet = [...idle, ...(active ?? [])].filter((socket) => !connections.has(socket)).length;
-    native.quiet(this.#key, quiet, 0);
+    this.#enterWhatIsUnderWay();
+    native.quiet(this.#key, this.#quiet.size + this.#undecided.length + this.#silent.length, 0);
     const stats = native.stats(this.#key);
     native.quiet(this.#key, 0, 0);
     for (const connection of this.#attachment.open) {
@@ -123,10 +127,8 @@ class Termination {
    * @returns {Promise<Outcome>}
    */
   begin(plan) {
-    // The survey that begins in this tick needs it once more.
-    this.#listed = listed(this.#server);
-    this.#enterWhatIsUnderWay(this.#listed);
-    this.#observe(this.#listed.active);
+    this.#enterWhatIsUnderWay();
+    this.#observe(activeSockets(this.#server));
     const actions = this.#terminate(plan);
     /** @type {Promise<Outcome>} */
     const outcome = new Promise((resolve) => {
@@ -367,28 +369,43 @@ class Termination {
 
   // Who is there.
 
-  /**
-   * Tells the machine of everything that is followed, or has requests in flight.
-   *
-   * @param {Listed} listed
-   */
-  #enterWhatIsUnderWay({ active, idle }) {
+  /** Tells the machine of everything that is followed, or has requests in flight. */
+  #enterWhatIsUnderWay() {
     for (const connection of this.#attachment.open) this.#enter(connection);
     for (const [socket, { attachment }] of begun) {
       // What its client has given up may still be among them.
       if (attachment === this.#attachment && !socket.destroyed && !connections.has(socket)) this.#find(socket);
     }
-    for (const socket of idle) this.#findIfInFlight(socket);
-    for (const socket of active ?? []) this.#findIfInFlight(socket);
+    this.#look();
     for (const connection of this.#attachment.open) {
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
   }
 
-  /** @param {Socket} socket */
-  #findIfInFlight(socket) {
-    const conversation = conversationOn(socket);
-    if (conversation !== undefined && conversation.oldest !== null && !connections.has(socket)) this.#find(socket);
+  /** Looks at every connection that Node's list shows, and finds those on which something is under way. */
+  #look() {
+    this.#quiet.clear();
+    this.#undecided = [];
+    this.#silent = [];
+    for (const socket of idleSockets(this.#server)) {
+      if (connections.has(socket)) continue;
+      const conversation = conversationOn(socket);
+      if (conversation !== undefined && conversation.oldest !== null) this.#find(socket);
+      else if (this.#isQuiet(conversation)) this.#quiet.set(socket, socket.bytesRead);
+      else this.#undecided.push(socket);
+    }
+    for (const socket of activeSockets(this.#server) ?? []) {
+      if (connections.has(socket)) continue;
+      if (this.#transport === Transport.Tls || socket.bytesRead > 0) this.#find(socket);
+      else this.#silent.push(socket);
+    }
+    this.#hasLooked = true;
+  }
+
+  /** @param {import('./requests').Conversation | undefined} conversation */
+  #isQuiet(conversation) {
+    // Under TLS an end is a conversation of its own.
+    return this.#transport === Transport.Plain && (conversation === undefined || Number.isNaN(conversation.gap));
   }
 
   /** @param {Connection} connection */
@@ -437,40 +454,23 @@ class Termination {
    * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
    */
   #survey(horizon) {
-    const { active, idle } = this.#listed ?? listed(this.#server);
-    this.#listed = null;
     const since = performance.now() - horizon;
     // Of those that were quiet at the last survey, clients may have closed some.
     const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed).length;
-    this.#quiet.clear();
-    for (const socket of idle) {
-      if (connections.has(socket)) continue;
-      if (this.#isQuiet(socket, since)) this.#quiet.set(socket, socket.bytesRead);
+    // What was seen in this tick, when the termination began, is still true.
+    if (!this.#hasLooked) this.#look();
+    this.#hasLooked = false;
+    for (const socket of this.#undecided) {
+      const last = conversationOn(socket)?.last ?? Number.NaN;
+      if (this.#transport === Transport.Plain && last < since) this.#quiet.set(socket, socket.bytesRead);
       else this.#find(socket);
     }
-    this.#unused = 0;
-    for (const socket of active ?? []) {
-      if (connections.has(socket)) continue;
-      if (this.#transport === Transport.Plain && socket.bytesRead === 0) {
-        this.#quiet.set(socket, 0);
-        this.#unused += 1;
-      } else {
-        this.#find(socket);
-      }
-    }
-    this.#observe(active);
+    for (const socket of this.#silent) this.#quiet.set(socket, 0);
+    this.#unused = this.#silent.length;
+    this.#undecided = [];
+    this.#silent = [];
+    this.#observe(activeSockets(this.#server));
     this.perform(native.quietClosed(this.#key, gone, this.#quiet.size, this.#unused));
-  }
-
-  /**
-   * @param {Socket} socket on which requests have been answered
-   * @param {number} since
-   */
-  #isQuiet(socket, since) {
-    // Under TLS an end is a conversation of its own.
-    if (this.#transport === Transport.Tls) return false;
-    const conversation = conversationOn(socket);
-    return conversation === undefined || Number.isNaN(conversation.gap) || conversation.last < since;
   }
 
   /** @param {Set<Socket> | undefined} active */
@@ -580,11 +580,6 @@ class Termination {
     if (this.#quiet.get(socket) === 0) this.#unused -= 1;
     this.#quiet.delete(socket);
   }
-}
-
-/** @param {import('node:net').Server} server */
-function listed(server) {
-  return { active: activeSockets(server), idle: idleSockets(server) };
 }
 
 /**

@@ -302,6 +302,8 @@ class Attachment {
     connections.set(this.#newSession, connection);
     const session = this.#newSession;
     session.once('close', () => connections.delete(session));
+    // Until then the client has said nothing, and counts as one that never used its connection.
+    session.once('remoteSettings', () => this.#termination?.multiplexed(connection));
     this.#newSession = null;
     if (this.#termination !== null) this.#perform(native.multiplexed(this.key, connection.id));
   }

@@ -219,6 +219,11 @@ class Termination {
     this.perform(native.hijacked(this.#key, connection.id));
   }
 
+  /** @param {Connection} connection over which an HTTP/2 client has spoken */
+  multiplexed({ id }) {
+    this.perform(native.multiplexed(this.#key, id));
+  }
+
   /** @param {unknown} error */
   taskFailed(error) {
     if (this.#taskErrors.length === ERRORS_AT_MOST) return;

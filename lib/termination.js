@@ -393,10 +393,12 @@ class Termination {
     this.#undecided = [];
     this.#silent = [];
     for (const socket of idleSockets(this.#server)) {
-      if (connections.has(socket)) continue;
+      const received = socket.bytesRead;
+      // Since Node 26 those that were never used are among the idle ones, too.
+      if (received === 0 || connections.has(socket)) continue;
       const conversation = conversationOn(socket);
       if (conversation !== undefined && conversation.oldest !== null) this.#find(socket);
-      else if (this.#isQuiet(conversation)) this.#quiet.set(socket, socket.bytesRead);
+      else if (this.#isQuiet(conversation)) this.#quiet.set(socket, received);
       else this.#undecided.push(socket);
     }
     for (const socket of activeSockets(this.#server) ?? []) {

@@ -154,8 +154,8 @@ describe('a termination', () => {
       const terminated = terminator.terminate();
       const began = Date.now();
       // What is answered from here on was asked while JavaScript could not say anything.
-      block(200);
-      const answers = (await prober.stop()).filter(({ at }) => at > began + 20);
+      block(300);
+      const answers = (await prober.stop()).filter(({ asked }) => asked > began);
       assert.ok(answers.length >= 4, `${answers.length} answers`);
       for (const { path: target, status, body } of answers) {
         assert.equal(status, target === '/readyz' ? 503 : 200);
@@ -213,13 +213,13 @@ describe('a blocked event loop', () => {
     await until(async () => (await ask(probes, '/livez')).status === 200);
     const answers = await prober.stop();
 
-    const between = (from, to) => answers.filter(({ at }) => at >= began + from && at < began + to);
+    const between = (from, to) => answers.filter(({ asked, at }) => asked >= began + from && at < began + to);
     const of = (target, list) => [
       ...new Set(list.filter((answer) => answer.path === target).map(({ status }) => status)),
     ];
     assert.ok(between(0, ended - began).length > 100, 'probes were answered all the time');
     // A loop that beats every 100 ms is found out within 100 ms; the margins are the machine's.
-    assert.deepEqual(of('/livez', between(0, 900)), [200]);
+    assert.deepEqual(of('/livez', between(0, 700)), [200]);
     assert.deepEqual(of('/livez', between(1400, 2900)), [503]);
     assert.deepEqual(of('/readyz', between(1400, 2900)), [503]);
     assert.deepEqual(of('/metrics', answers), [200]);
@@ -433,7 +433,7 @@ describe('strangers', () => {
     test.after(() => clearInterval(trickle));
     await Promise.all([silent.ended, half.ended, used.ended]);
     const took = performance.now() - began;
-    assert.ok(took > 4900 && took < 9000, `${took} ms`);
+    assert.ok(took > 4900 && took < 15_000, `${took} ms`);
     assert.equal(used.answers.length, 1);
     assert.match(await deaf.ended, /^(ECONNRESET|EPIPE)$/);
     assert.deepEqual(await statuses(probes, ['/livez']), [200]);

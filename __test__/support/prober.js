@@ -8,7 +8,7 @@ else work();
 
 /**
  * @returns an object whose `run` asks for paths in turn until `stop`, which gives what was answered: `{ path, status,
- * at, body }`, where `at` is the time on the clock of `Date.now()`.
+ * body, asked, at }`, where `asked` and `at` are times on the clock of `Date.now()`: of the question and of its answer.
  */
 async function startProber(test, port, paths) {
   const worker = new Worker(__filename);
@@ -37,7 +37,8 @@ function work() {
   async function run({ port, paths }) {
     for (let count = 0; !stopped; count += 1) {
       const path = paths[count % paths.length];
-      answers.push({ path, ...(await ask(port, path)), at: Date.now() });
+      const asked = Date.now();
+      answers.push({ path, asked, ...(await ask(port, path)), at: Date.now() });
       if (count === paths.length) parentPort.postMessage('running');
       await new Promise((resolve) => setTimeout(resolve, 10));
     }

@@ -2,7 +2,7 @@
 
 const { acceptedSockets, httpSockets, listsConnections, responseOn, socketBelow } = require('./internals');
 const native = require('./native');
-const { attachments, inFlight, startRequest, unwatchRequests, watchRequests } = require('./requests');
+const { attachments, begin, conversationOn, unwatchRequests, watchRequests } = require('./requests');
 
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
@@ -52,6 +52,8 @@ class Attachment {
    * @type {Set<Connection>}
    */
   open = new Set();
+  /** Whether nobody is interested any more. */
+  isDetached = false;
   /** @type {Termination | null} the one that runs */
   #termination = null;
   /** @type {Promise<Outcome> | null} */
@@ -71,7 +73,6 @@ class Attachment {
     let attachment = attachments.get(server);
     if (attachment === undefined) {
       attachment = new Attachment(server);
-      attachments.set(server, attachment);
     }
     attachment.users.add(user);
     return attachment;
@@ -79,6 +80,7 @@ class Attachment {
 
   /** @param {Server} server */
   constructor(server) {
+    attachments.set(server, this);
     this.server = server;
     this.isSecure = 'setSecureContext' in server;
     released.register(this, this.key);
@@ -306,6 +308,8 @@ class Attachment {
     connections.set(this.#newSession, connection);
     const session = this.#newSession;
     session.once('close', () => connections.delete(session));
+    // Until then the client has said nothing, and counts as one that never used its connection.
+    session.once('remoteSettings', () => this.#termination?.multiplexed(connection));
     this.#newSession = null;
     if (this.#termination !== null) this.#perform(native.multiplexed(this.key, connection.id));
   }
@@ -372,7 +376,7 @@ class Attachment {
     const listed = new Set(httpSockets(this.server));
     for (const socket of listed) {
       const response = responseOn(socket);
-      if (response !== null && !inFlight.has(socket)) startRequest(this.server, socket, response);
+      if (response !== null && (conversationOn(socket)?.oldest ?? null) === null) begin(this.server, socket, response);
     }
     const below = new Set([...listed].map(socketBelow));
     for (const socket of acceptedSockets(this.server)) if (!below.has(socket)) this.#opened(socket);
@@ -403,6 +407,7 @@ class Attachment {
     this.server.removeListener('stream', this.#streamOpened);
     for (const connection of this.open) this.forget(connection);
     attachments.delete(this.server);
+    this.isDetached = true;
     this.#unwatch();
   }
 }

@@ -1,6 +1,6 @@
 // What is known of one connection: its sockets, and the requests in flight on it.
 
-const { answeredEarly, inFlight, newestFrom } = require('./requests');
+const { answeredEarly, conversationOn } = require('./requests');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
@@ -71,13 +71,12 @@ class Connection {
 
   /** The oldest request in flight over HTTP/1. */
   get oldest() {
-    return inFlight.get(this.socket) ?? null;
+    return conversationOn(this.socket)?.oldest ?? null;
   }
 
   /** The newest request in flight over HTTP/1. */
   get newest() {
-    const { oldest } = this;
-    return oldest && newestFrom(oldest);
+    return conversationOn(this.socket)?.newest ?? null;
   }
 
   /** Whether the body of a request that was answered already is still coming in. */

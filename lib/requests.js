@@ -33,12 +33,8 @@ class Request {
   connectionHeader = undefined;
   startedAt = performance.now();
 
-  /**
-   * @param {Server} server
-   * @param {ServerResponse} response
-   */
-  constructor(server, response) {
-    this.server = server;
+  /** @param {ServerResponse} response */
+  constructor(response) {
     this.response = response;
   }
 
@@ -52,29 +48,47 @@ class Request {
   }
 }
 
-/** When the requests on a connection come, on the clock of `performance.now()`. */
-class Rhythm {
+/** The requests on one connection over HTTP/1. Times are those of `performance.now()`. */
+class Conversation {
   /**
-   * The smoothed time between two of them, in milliseconds.
+   * The oldest request in flight.
    *
-   * @type {number}
+   * @type {Request | null}
    */
+  oldest = null;
+  /** When the last request came that has been answered. */
+  last = Number.NaN;
+  /** The smoothed time between two requests, in milliseconds. */
   gap = Number.NaN;
 
-  /** @param {number} last when the last one came */
-  constructor(last) {
-    this.last = last;
+  /** @param {Attachment} attachment */
+  constructor(attachment) {
+    this.attachment = attachment;
+  }
+
+  /** The newest request in flight. */
+  get newest() {
+    let newest = this.oldest;
+    while (newest?.next) newest = newest.next;
+    return newest;
+  }
+
+  /** @param {Request} request */
+  push(request) {
+    const { newest } = this;
+    if (newest === null) this.oldest = request;
+    else newest.next = request;
   }
 
   /**
-   * As TCP smooths its round-trip time (RFC 6298, section 2).
+   * Keeps the rhythm, as TCP smooths its round-trip time (RFC 6298, section 2).
    *
-   * @param {number} now
+   * @param {number} startedAt
    */
-  beat(now) {
-    const gap = now - this.last;
+  beat(startedAt) {
+    const gap = startedAt - this.last;
     this.gap = Number.isNaN(this.gap) ? gap : this.gap + (gap - this.gap) / 8;
-    this.last = now;
+    this.last = startedAt;
   }
 }
 
@@ -86,19 +100,19 @@ class Rhythm {
 const attachments = new WeakMap();
 
 /**
- * The oldest request in flight on each socket.
+ * Those on connections that are kept alive after their first request. Most others would be gone before a weak
+ * map could forget them, and burden the garbage collector.
  *
- * @type {Map<Socket, Request>}
+ * @type {WeakMap<Socket, Conversation>}
  */
-const inFlight = new Map();
+let keptAlive = new WeakMap();
 
 /**
- * Of sockets that are kept alive between requests. Others are gone before a weak map could forget them, and
- * would burden the garbage collector.
+ * Those whose first request is in flight.
  *
- * @type {WeakMap<Socket, Rhythm>}
+ * @type {Map<Socket, Conversation>}
  */
-const rhythms = new WeakMap();
+const begun = new Map();
 
 /**
  * Requests that were answered before their body had come whole.
@@ -121,49 +135,70 @@ function unwatchRequests() {
   if (watchers > 0) return;
   diagnosticsChannel.unsubscribe('http.server.request.start', onStart);
   diagnosticsChannel.unsubscribe('http.server.response.finish', onFinish);
-  inFlight.clear();
+  // From now on, requests begin and end unseen.
+  begun.clear();
+  keptAlive = new WeakMap();
 }
 
 /** @param {any} message */
 function onStart({ server, socket, response }) {
-  const attachment = attachments.get(server);
-  if (attachment === undefined) return;
-  const request = startRequest(server, socket, response);
-  attachment.requestStarted(socket, request);
+  const conversation = keptAlive.get(socket);
+  if (conversation === undefined || conversation.attachment.isDetached) begin(server, socket, response);
+  else startRequest(conversation, socket, response);
 }
 
 /**
+ * A connection's first request, or the first that anybody is interested in.
+ *
  * @param {Server} server
  * @param {Socket} socket
  * @param {ServerResponse} response
  */
-function startRequest(server, socket, response) {
-  const request = new Request(server, response);
-  const oldest = inFlight.get(socket);
-  if (oldest === undefined) {
-    inFlight.set(socket, request);
-    if (inFlight.size > forgetAt) forgetAborted();
-  } else {
-    newestFrom(oldest).next = request;
+function begin(server, socket, response) {
+  const attachment = attachments.get(server);
+  if (attachment === undefined) return;
+  let conversation = begun.get(socket);
+  if (conversation === undefined) {
+    conversation = new Conversation(attachment);
+    begun.set(socket, conversation);
+    keptAlive.delete(socket);
+    if (begun.size > forgetAt) forgetAborted();
   }
-  return request;
+  startRequest(conversation, socket, response);
+}
+
+/**
+ * @param {Conversation} conversation
+ * @param {Socket} socket
+ * @param {ServerResponse} response
+ */
+function startRequest(conversation, socket, response) {
+  const request = new Request(response);
+  conversation.push(request);
+  conversation.attachment.requestStarted(socket, request);
 }
 
 /** @param {any} message */
-function onFinish({ server, socket, response }) {
-  const request = inFlight.get(socket);
-  // Pipelined before the terminator was created: nothing was known of it.
-  if (request === undefined || request.response !== response) return;
+function onFinish({ socket, response }) {
+  const conversation = conversationOn(socket);
+  const request = conversation?.oldest;
+  // What was pipelined before the terminator was created is not known.
+  if (!conversation || !request || request.response !== response) return;
   // HTTP/1 answers in order.
-  if (request.next === null) inFlight.delete(socket);
-  else inFlight.set(socket, request.next);
+  conversation.oldest = request.next;
   if (isKeptAlive(response)) {
-    const rhythm = rhythms.get(socket);
-    if (rhythm === undefined) rhythms.set(socket, new Rhythm(request.startedAt));
-    else rhythm.beat(request.startedAt);
+    conversation.beat(request.startedAt);
+    if (begun.size > 0 && begun.delete(socket)) keptAlive.set(socket, conversation);
+  } else {
+    begun.delete(socket);
   }
   if (!response.req.complete) answeredEarly.set(socket, response.req);
-  attachments.get(server)?.requestFinished(socket, request);
+  conversation.attachment.requestFinished(socket, request);
+}
+
+/** @param {Socket} socket */
+function conversationOn(socket) {
+  return keptAlive.get(socket) ?? begun.get(socket);
 }
 
 // What a client gives up does not finish. It is forgotten when so much has gathered that looking for it
@@ -172,23 +207,16 @@ const FORGET_AT_LEAST = 64;
 let forgetAt = FORGET_AT_LEAST;
 
 function forgetAborted() {
-  for (const socket of inFlight.keys()) if (socket.destroyed) inFlight.delete(socket);
-  forgetAt = Math.max(FORGET_AT_LEAST, 2 * inFlight.size);
+  for (const socket of begun.keys()) if (socket.destroyed) begun.delete(socket);
+  forgetAt = Math.max(FORGET_AT_LEAST, 2 * begun.size);
 }
 
-/** @param {Request} request */
-function newestFrom(request) {
-  let newest = request;
-  while (newest.next !== null) newest = newest.next;
-  return newest;
-}
-
+exports.Conversation = Conversation;
 exports.Request = Request;
 exports.answeredEarly = answeredEarly;
 exports.attachments = attachments;
-exports.inFlight = inFlight;
-exports.newestFrom = newestFrom;
-exports.rhythms = rhythms;
-exports.startRequest = startRequest;
+exports.begin = begin;
+exports.begun = begun;
+exports.conversationOn = conversationOn;
 exports.unwatchRequests = unwatchRequests;
 exports.watchRequests = watchRequests;

@@ -9,9 +9,9 @@ const { Intake } = require('./intake');
 const { closeListener } = require('./listener');
 const native = require('./native');
 const { debug, isObserved, publish } = require('./observer');
-const { inFlight, rhythms } = require('./requests');
+const { begun, conversationOn } = require('./requests');
 
-const { acceptedSockets, activeSockets, descriptorOf, httpSockets, idleSockets, isBoundHere, socketBelow } = internals;
+const { acceptedSockets, activeSockets, descriptorOf, idleSockets, isBoundHere, socketBelow } = internals;
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
@@ -71,6 +71,19 @@ class Termination {
   #descriptors = new Int32Array(LOOKED_AT_TOGETHER);
   /** How many of the quiet connections were not, when they were to be closed. */
   #found = 0;
+  /**
+   * Idle connections of which a survey decides whether they are quiet.
+   *
+   * @type {Socket[]}
+   */
+  #undecided = [];
+  /**
+   * Connections on which nothing has come yet, until a survey counts them among the quiet ones.
+   *
+   * @type {Socket[]}
+   */
+  #silent = [];
+  #hasLooked = false;
   #turning = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
@@ -92,8 +105,7 @@ class Termination {
   statsWhileServing() {
     const followed = new Set(this.#attachment.open);
     this.#enterWhatIsUnderWay();
-    const quiet = httpSockets(this.#server).filter((socket) => !connections.has(socket)).length;
-    native.quiet(this.#key, quiet, 0);
+    native.quiet(this.#key, this.#quiet.size + this.#undecided.length + this.#silent.length, 0);
     const stats = native.stats(this.#key);
     native.quiet(this.#key, 0, 0);
     for (const connection of this.#attachment.open) {
@@ -205,6 +217,11 @@ class Termination {
   hijacked(connection) {
     if (this.#known[connection.id] !== connection) this.#include(connection);
     this.perform(native.hijacked(this.#key, connection.id));
+  }
+
+  /** @param {Connection} connection over which an HTTP/2 client has spoken */
+  multiplexed({ id }) {
+    this.perform(native.multiplexed(this.#key, id));
   }
 
   /** @param {unknown} error */
@@ -360,20 +377,46 @@ class Termination {
   /** Tells the machine of everything that is followed, or has requests in flight. */
   #enterWhatIsUnderWay() {
     for (const connection of this.#attachment.open) this.#enter(connection);
-    for (const [socket, { server }] of inFlight) {
+    for (const [socket, { attachment }] of begun) {
       // What its client has given up may still be among them.
-      if (server === this.#server && !socket.destroyed && !connections.has(socket)) this.#find(socket);
+      if (attachment === this.#attachment && !socket.destroyed && !connections.has(socket)) this.#find(socket);
     }
+    this.#look();
     for (const connection of this.#attachment.open) {
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
   }
 
+  /** Looks at every connection that Node's list shows, and finds those on which something is under way. */
+  #look() {
+    this.#quiet.clear();
+    this.#undecided = [];
+    this.#silent = [];
+    for (const socket of idleSockets(this.#server)) {
+      if (connections.has(socket)) continue;
+      const conversation = conversationOn(socket);
+      if (conversation !== undefined && conversation.oldest !== null) this.#find(socket);
+      else if (this.#isQuiet(conversation)) this.#quiet.set(socket, socket.bytesRead);
+      else this.#undecided.push(socket);
+    }
+    for (const socket of activeSockets(this.#server) ?? []) {
+      if (connections.has(socket)) continue;
+      if (this.#transport === Transport.Tls || socket.bytesRead > 0) this.#find(socket);
+      else this.#silent.push(socket);
+    }
+    this.#hasLooked = true;
+  }
+
+  /** @param {import('./requests').Conversation | undefined} conversation */
+  #isQuiet(conversation) {
+    // Under TLS an end is a conversation of its own.
+    return this.#transport === Transport.Plain && (conversation === undefined || Number.isNaN(conversation.gap));
+  }
+
   /** @param {Connection} connection */
   #enter(connection) {
-    const rhythm = rhythms.get(connection.socket);
-    const age = rhythm === undefined ? Number.NaN : performance.now() - rhythm.last;
-    this.#name(connection, native.found(this.#key, this.#transport, age, rhythm?.gap ?? Number.NaN));
+    const { last, gap } = conversationOn(connection.socket) ?? { last: Number.NaN, gap: Number.NaN };
+    this.#name(connection, native.found(this.#key, this.#transport, performance.now() - last, gap));
     if (connection.hijackedBy !== null) native.hijacked(this.#key, connection.id);
   }
 
@@ -416,39 +459,23 @@ class Termination {
    * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
    */
   #survey(horizon) {
-    const active = activeSockets(this.#server);
     const since = performance.now() - horizon;
     // Of those that were quiet at the last survey, clients may have closed some.
     const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed).length;
-    this.#quiet.clear();
-    for (const socket of idleSockets(this.#server)) {
-      if (connections.has(socket)) continue;
-      if (this.#isQuiet(socket, since)) this.#quiet.set(socket, socket.bytesRead);
+    // What was seen in this tick, when the termination began, is still true.
+    if (!this.#hasLooked) this.#look();
+    this.#hasLooked = false;
+    for (const socket of this.#undecided) {
+      const last = conversationOn(socket)?.last ?? Number.NaN;
+      if (this.#transport === Transport.Plain && last < since) this.#quiet.set(socket, socket.bytesRead);
       else this.#find(socket);
     }
-    this.#unused = 0;
-    for (const socket of active ?? []) {
-      if (connections.has(socket)) continue;
-      if (this.#transport === Transport.Plain && socket.bytesRead === 0) {
-        this.#quiet.set(socket, 0);
-        this.#unused += 1;
-      } else {
-        this.#find(socket);
-      }
-    }
-    this.#observe(active);
+    for (const socket of this.#silent) this.#quiet.set(socket, 0);
+    this.#unused = this.#silent.length;
+    this.#undecided = [];
+    this.#silent = [];
+    this.#observe(activeSockets(this.#server));
     this.perform(native.quietClosed(this.#key, gone, this.#quiet.size, this.#unused));
-  }
-
-  /**
-   * @param {Socket} socket on which requests have been answered
-   * @param {number} since
-   */
-  #isQuiet(socket, since) {
-    // Under TLS an end is a conversation of its own.
-    if (this.#transport === Transport.Tls) return false;
-    const rhythm = rhythms.get(socket);
-    return rhythm === undefined || Number.isNaN(rhythm.gap) || rhythm.last < since;
   }
 
   /** @param {Set<Socket> | undefined} active */

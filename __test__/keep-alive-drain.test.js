@@ -1,0 +1,265 @@
+// Idle connections when a termination begins: which are kept for one more request, and how long.
+
+const assert = require('node:assert/strict');
+const { once } = require('node:events');
+const http2 = require('node:http2');
+const { describe, it } = require('node:test');
+const { setTimeout: delay } = require('node:timers/promises');
+const { createHttpTerminator } = require('..');
+const { remoteClient } = require('./support/blocker');
+const { connect, requestText } = require('./support/client');
+const { gatedHandler, serve, turn } = require('./support/server');
+const { transports } = require('./support/transports');
+
+/** Longer than any test, so that what ends before has not waited for it. */
+const LONG = 50_000;
+/** As short as a machine that is busy with other things allows: a window has to end in a test. */
+const SHORT = 100;
+/** Between two requests of a rhythm. Eight of them, or the half second that is the most, leave a test time to act. */
+const GAP = 60;
+/** More than it takes to close what is closed at once, and less than any timer takes. */
+const FEW_TURNS = 20;
+
+for (const transport of transports) {
+  describe(`idle connections over ${transport.name}`, () => {
+    const serveWith = (test, options) => serve(test, transport, gatedHandler().handler, options);
+
+    it('are kept for one more request, which is answered with close, and not longer', async (test) => {
+      const { server, terminator } = await serveWith(test, { keepAliveDrainTimeout: LONG });
+      const [client] = await connectUsed(server, 1);
+      const terminated = terminator.terminate();
+      await turns();
+      await client.write(requestText());
+      assert.equal(await client.ended, 'FIN');
+      assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
+      const report = await terminated;
+      assert.deepEqual(report.requests, { completed: 0, late: 1, cut: 0 });
+      assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+    });
+
+    it('close with FIN when their time is over', async (test) => {
+      const { server, terminator } = await serveWith(test, { keepAliveDrainTimeout: SHORT });
+      const clients = await connectUsed(server, 3);
+      const report = await terminator.terminate();
+      for (const client of clients) assert.equal(await client.ended, 'FIN');
+      assert.deepEqual(report.connections, { idle: 3, drained: 0, forced: 0 });
+    });
+
+    it('are looked at once more when their time is over', async (test) => {
+      const { server, terminator } = await serveWith(test, { keepAliveDrainTimeout: SHORT });
+      const client = await remoteClient(test, transport, server);
+      const terminated = terminator.terminate();
+      await turns();
+      client.writeWhileBlocked([requestText()]);
+      block(2 * SHORT);
+      const report = await terminated;
+      const { how, answers } = await client.ended();
+      assert.equal(how, 'FIN');
+      assert.equal(answers[0].headers.connection, 'close');
+      assert.equal(report.requests.late, 1);
+    });
+
+    it('are waited for when half a request has come in their time', async (test) => {
+      const { server, terminator } = await serveWith(test, { keepAliveDrainTimeout: SHORT });
+      const [client, other] = await connectUsed(server, 2);
+      const terminated = terminator.terminate();
+      const text = requestText();
+      await client.write(text.slice(0, 10));
+      // The other one shows that the time is over.
+      assert.equal(await other.ended, 'FIN');
+      await client.write(text.slice(10));
+      assert.equal(await client.ended, 'FIN');
+      assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
+      assert.equal((await terminated).requests.late, 1);
+    });
+
+    it('close at once if they are given no time, under load too', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const options = { keepAliveDrainTimeout: 0 };
+      const { server, terminator } = await serve(test, transport, handler, options);
+      const idle = await connectInRhythm(server, 4);
+      const [busy] = await connectUsed(server, 1);
+      await busy.write(requestText('/slow'));
+      await arrived('/slow');
+      const terminated = terminator.terminate();
+      await turns();
+      assert.ok(idle.every(isEnding));
+      open('/slow');
+      assert.equal((await terminated).graceful, true);
+      for (const client of idle) assert.equal(await client.ended, 'FIN');
+    });
+
+    it('are kept as their rhythm asks for, when several are in rhythm', async (test) => {
+      const { server, terminator } = await serveWith(test, {});
+      const clients = await connectInRhythm(server, 5);
+      const [unrhythmic] = await connectUsed(server, 1);
+      const terminated = terminator.terminate();
+      await turns();
+      assert.ok(isEnding(unrhythmic), 'one request makes no rhythm');
+      await Promise.all(clients.map((client) => client.write(requestText())));
+      for (const client of clients) {
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(connectionHeaders(client).at(-1), 'close');
+      }
+      assert.equal((await terminated).requests.late, clients.length);
+    });
+
+    it('close by themselves when they have fallen out of rhythm', async (test) => {
+      const { server, terminator } = await serveWith(test, {});
+      const clients = await connectInRhythm(server, 4);
+      const report = await terminator.terminate();
+      for (const client of clients) assert.equal(await client.ended, 'FIN');
+      assert.equal(report.connections.idle, 4);
+    });
+
+    it('close at once after a test, however many requests there were', async (test) => {
+      const { server, terminator } = await serveWith(test, {});
+      const clients = await connectInRhythm(server, 3);
+      const terminated = terminator.terminate();
+      await turns();
+      assert.ok(clients.every(isEnding));
+      for (const client of clients) assert.equal(await client.ended, 'FIN');
+      assert.equal((await terminated).connections.idle, 3);
+    });
+
+    it('close at once if they were never used, without load', async (test) => {
+      const { server, terminator } = await serveWith(test, {});
+      const clients = [await connect(transport, server), await connect(transport, server)];
+      const terminated = terminator.terminate();
+      await turns();
+      assert.ok(clients.every(isEnding));
+      await terminated;
+    });
+
+    it('have no more time than requests have', async (test) => {
+      const options = { keepAliveDrainTimeout: Number.POSITIVE_INFINITY, httpResponseTimeout: SHORT };
+      const { server, terminator } = await serveWith(test, options);
+      const [client] = await connectUsed(server, 1);
+      const report = await terminator.terminate();
+      await client.ended;
+      assert.equal(report.graceful, true);
+      assert.deepEqual(report.connections, { idle: 1, drained: 0, forced: 0 });
+    });
+
+    it('are kept from the end of the delay on', async (test) => {
+      const options = { keepAliveDrainTimeout: LONG, shutdownDelay: SHORT };
+      const { server, terminator } = await serveWith(test, options);
+      const [early, late] = await connectUsed(server, 2);
+      const closed = once(server, 'close');
+      const terminated = terminator.terminate();
+      await early.write(requestText());
+      assert.equal(await early.ended, 'FIN');
+      while (server.listening) await delay(1);
+      await turns();
+      await late.write(requestText());
+      assert.equal(await late.ended, 'FIN');
+      for (const client of [early, late]) assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
+      await closed;
+      await terminated;
+    });
+
+    it('are kept that were opened before the terminator was created', async (test) => {
+      const server = transport.createServer({ keepAliveTimeout: LONG }, gatedHandler().handler);
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const [client] = await connectUsed(server, 1);
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: LONG, keepAliveDrainTimeout: LONG });
+      const terminated = terminator.terminate();
+      await turns();
+      await client.write(requestText());
+      assert.equal(await client.ended, 'FIN');
+      assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
+      await terminated;
+    });
+
+    it('do not all close in one instant when there are many', async (test) => {
+      const { server, terminator } = await serveWith(test, { keepAliveDrainTimeout: 1000 });
+      const clients = await connectUsed(server, 120);
+      const first = Promise.race(clients.map((client, index) => client.ended.then(() => index)));
+      const terminated = terminator.terminate();
+      await first;
+      const open = clients.filter((client) => !isEnding(client));
+      assert.ok(open.length > 60, `${open.length} are still open`);
+      await Promise.all(open.slice(-20).map((client) => client.write(requestText())));
+      for (const client of clients) assert.equal(await client.ended, 'FIN');
+      for (const client of open.slice(-20)) assert.equal(connectionHeaders(client).at(-1), 'close');
+      const { connections } = await terminated;
+      assert.deepEqual(connections, { idle: 100, drained: 20, forced: 0 });
+    });
+  });
+
+  /** Idle connections that have had one request each. */
+  async function connectUsed(server, count) {
+    const clients = [];
+    for (let index = 0; index < count; index += 1) {
+      const client = await connect(transport, server);
+      await request(client);
+      clients.push(client);
+    }
+    return clients;
+  }
+
+  async function connectInRhythm(server, count) {
+    const clients = await connectUsed(server, count);
+    await delay(GAP);
+    await Promise.all(clients.map(request));
+    return clients;
+  }
+}
+
+describe('an idle HTTP/2 session', () => {
+  it('gets its GOAWAY at once, however long others are kept', async (test) => {
+    const server = http2.createServer((_request, response) => response.end());
+    const terminator = createHttpTerminator({ server, httpResponseTimeout: LONG, keepAliveDrainTimeout: LONG });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const session = http2.connect(`http://127.0.0.1:${server.address().port}`);
+    test.after(() => session.destroy());
+    await once(session, 'remoteSettings');
+    const goaway = once(session, 'goaway');
+    await terminator.terminate();
+    assert.equal((await goaway)[0], http2.constants.NGHTTP2_NO_ERROR);
+  });
+});
+
+it('connections that were emitted by hand before the server listened are kept, too', async (test) => {
+  const [http] = transports;
+  const { server: front } = await serve(test, http, () => {});
+  const server = http.createServer({ keepAliveTimeout: LONG }, gatedHandler().handler);
+  const terminator = createHttpTerminator({ server, httpResponseTimeout: LONG, keepAliveDrainTimeout: LONG });
+  front.removeAllListeners('connection');
+  front.on('connection', (socket) => server.emit('connection', socket));
+  const client = await connect(http, front);
+  await request(client);
+  const terminated = terminator.terminate();
+  await turns();
+  await client.write(requestText());
+  assert.equal(await client.ended, 'FIN');
+  assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
+  await terminated;
+});
+
+/** One more request, and its answer. */
+async function request(client) {
+  const answers = client.answers.length + 1;
+  await client.write(requestText());
+  await client.until(new RegExp(`(answer to /[^]*){${answers}}`));
+  // Under TLS the server hears of the end of its answer after its client has.
+  await turn();
+}
+
+async function turns() {
+  for (let count = 0; count < FEW_TURNS; count += 1) await turn();
+}
+
+/** Whether the server has closed its side, or is about to. */
+function isEnding({ serverSocket }) {
+  return serverSocket.destroyed || serverSocket.writableEnded;
+}
+
+function connectionHeaders({ answers }) {
+  return answers.map(({ headers }) => headers.connection);
+}
+
+/** Nothing but time passes. */
+function block(milliseconds) {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}

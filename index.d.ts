@@ -240,3 +240,146 @@ export interface CutRequest {
   /** Whether the head of the answer had been sent, so that the client has seen a part of it. */
   headersSent: boolean;
 }
+
+/**
+ * Opens a server of health probes and metrics on a thread of its own, which answers also while the event loop is
+ * blocked. It begins neither ready nor started: call `signalReady()` when requests can come.
+ *
+ * The status code is what counts: 200 or 503. The body says why, as small JSON: `{"status":"ok"}`, or
+ * `{"status":"unavailable","reasons":["terminating"]}`. The reasons are `stalled`, `terminating`, `not-ready`,
+ * `not-started`, `check-failed` and `check-pending`. `?verbose` adds what is known.
+ *
+ * | path | 200 if |
+ * | --- | --- |
+ * | `/livez`, `/live` | the event loop has not been stalled for longer than `stallThreshold`; also while terminating |
+ * | `/readyz`, `/ready` | that, and signalled ready, no termination has begun, and every check has passed |
+ * | `/startupz` | `signalStarted()` or `signalReady()` has been called |
+ * | `/healthz`, `/health` | all of these |
+ * | `/metrics` | always: metrics in the text format of Prometheus |
+ *
+ * GET and HEAD are answered; other methods 405, other paths 404. At most 64 connections are open: for one more,
+ * the one that has been silent for longest is closed. A connection on which no request has come for 5 seconds is
+ * closed. Heads over 8 KiB and requests with a body are refused.
+ *
+ * It does not keep the process alive. In a cluster each process needs a port of its own: this one is not shared.
+ *
+ * The promise rejects:
+ * - with a `TypeError` `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`, or a `RangeError` `ERR_OUT_OF_RANGE`, if an
+ *   option is wrong;
+ * - with `EADDRINUSE`, `EADDRNOTAVAIL` or `EACCES`, as `server.listen()` would, if the address can't be had.
+ *
+ * @example
+ * const probes = await createProbeServer({ port: 9000, terminators: [terminator] });
+ * server.listen(8080, () => probes.signalReady());
+ */
+export function createProbeServer(options: ProbeServerOptions): Promise<ProbeServer>;
+
+export interface ProbeServerOptions {
+  /** The port to listen on. 0 for any that is free; see `port` of the probe server. */
+  port: number;
+
+  /**
+   * The IP address to listen on, or `'localhost'` for 127.0.0.1. By default every address of the machine, IPv6 and
+   * IPv4, since the kubelet asks at the address of the pod.
+   *
+   * @default '::', or '0.0.0.0' without IPv6
+   */
+  host?: string | undefined;
+
+  /**
+   * The terminators whose terminations take readiness away, and whose servers the metrics are about. `/readyz` is
+   * 503 from the instant in which a termination of one of their servers begins, by whomever, until the process ends
+   * or the server listens again. While the probe server is open it stays attached to them, also if they are detached.
+   *
+   * @default []
+   */
+  terminators?: readonly HttpTerminator[] | undefined;
+
+  /**
+   * How long the event loop may be stalled, in milliseconds, before `/livez` fails. It fails at most 100 ms later
+   * than that, and recovers when the loop turns again. `Infinity` for never.
+   *
+   * The default is far beyond what collecting garbage or a large document takes. Together with the kubelet's own
+   * patience (three failures, ten seconds apart) it restarts what will not come back by itself.
+   *
+   * @default 10000
+   */
+  stallThreshold?: number | undefined;
+
+  /**
+   * Other paths for the endpoints: a path or a list in place of those above, or `false` for none.
+   *
+   * @default {}
+   */
+  paths?: ProbePaths | undefined;
+
+  /**
+   * Whether there are metrics.
+   *
+   * @default true
+   */
+  metrics?: boolean | undefined;
+
+  /**
+   * What else has to be true for the process to be ready, by name. Each check fails by throwing or rejecting, or by
+   * taking longer than `checkTimeout`, upon which its signal is aborted; what it returns does not matter. They are
+   * run at once and then every `checkInterval`, never by a probe. Until a check has ended once it is pending, and
+   * the process not ready. Names are shown by `?verbose`, errors are not.
+   *
+   * @default {}
+   *
+   * @example
+   * const checks = { database: (signal) => pool.query({ text: 'SELECT 1', signal }) };
+   */
+  checks?: Readonly<Record<string, (signal: AbortSignal) => unknown>> | undefined;
+
+  /**
+   * How long to wait between two runs of a check, in milliseconds.
+   *
+   * @default 10000
+   */
+  checkInterval?: number | undefined;
+
+  /**
+   * How long a check may take, in milliseconds.
+   *
+   * @default 5000
+   */
+  checkTimeout?: number | undefined;
+}
+
+export interface ProbePaths {
+  livez?: string | readonly string[] | false | undefined;
+  readyz?: string | readonly string[] | false | undefined;
+  startupz?: string | readonly string[] | false | undefined;
+  healthz?: string | readonly string[] | false | undefined;
+  metrics?: string | readonly string[] | false | undefined;
+}
+
+export interface ProbeServer {
+  /** The process can take requests from now on. It has started, too. */
+  signalReady(): void;
+
+  /** The process can take no requests for now. */
+  signalNotReady(): void;
+
+  /** The process has started, though it may not be ready yet. There is no way back. */
+  signalStarted(): void;
+
+  /** Ends the server. When the promise resolves its port is free. Signals are ignored from now on. */
+  close(): Promise<void>;
+
+  /** Where it listens, as `net.Server#address()` says it; null once it is closed. */
+  address(): { address: string; family: 'IPv4' | 'IPv6'; port: number } | null;
+
+  /** The port that it listens on, or has listened on. */
+  readonly port: number;
+
+  /**
+   * Closes it, for `await using`.
+   *
+   * @example
+   * await using probes = await createProbeServer({ port: 0 });
+   */
+  [Symbol.asyncDispose](): Promise<void>;
+}

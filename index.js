@@ -1,3 +1,9 @@
 const { createHttpTerminator } = require('./lib/terminator');
 
-module.exports = { createHttpTerminator };
+/** @type {import('./index').createProbeServer} */
+function createProbeServer(options) {
+  // Whoever only ends servers does not load it.
+  return require('./lib/probe-server').createProbeServer(options);
+}
+
+module.exports = { createHttpTerminator, createProbeServer };

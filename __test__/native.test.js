@@ -42,3 +42,30 @@ it('an unknown driver or connection is an error or nothing, never a crash', () =
   native.release(key);
   assert.throws(() => native.state(key));
 });
+
+it('an unknown probe server, check or server is an error or nothing, never a crash', () => {
+  for (const call of ['beat', 'signalReady', 'signalStarted', 'checked', 'counted']) {
+    assert.throws(() => native[call](4_000_000_000, 0, 0, 0, 0, 0), Error);
+  }
+  native.closeProbeServer(4_000_000_000);
+  const plan = {
+    host: '127.0.0.1',
+    port: 0,
+    heartbeat: -1,
+    stallThreshold: Number.NaN,
+    paths: [],
+    checks: [],
+    servers: [],
+  };
+  assert.throws(() => native.openProbeServer({ ...plan, host: 'nowhere' }), /no address/);
+  assert.throws(
+    () => native.openProbeServer({ ...plan, servers: [{ key: 4_000_000_000, protocol: 'http' }] }),
+    /no driver/,
+  );
+  assert.throws(() => native.openProbeServer({ ...plan, paths: [{ path: '/', endpoint: 99 }] }));
+  const { key } = native.openProbeServer(plan);
+  native.checked(key, 7, true);
+  native.counted(key, 7, 1, 1, 1, 1);
+  native.closeProbeServer(key);
+  native.closeProbeServer(key);
+});

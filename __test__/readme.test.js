@@ -11,7 +11,7 @@ const { it } = require('node:test');
 const grpc = require('@grpc/grpc-js');
 const { Server: SocketServer } = require('socket.io');
 const { WebSocket, WebSocketServer } = require('ws');
-const { createHttpTerminator } = require('..');
+const { createHttpTerminator, createProbeServer } = require('..');
 const { connect, requestText } = require('./support/client');
 const { closeEverything, credentials, transports } = require('./support/transports');
 
@@ -176,6 +176,26 @@ it('behind a load balancer', async (test) => {
   await terminated;
 });
 
+it('health probes', async (test) => {
+  const server = http.createServer();
+  // Its port may be in use where this runs.
+  const anyPort = (options) => createProbeServer({ ...options, port: 0, host: '127.0.0.1' });
+  const database = { ping: async ({ signal }) => assert.equal(signal.aborted, false) };
+  const { start } = run('createProbeServer', { createHttpTerminator, createProbeServer: anyPort, server, database }, [
+    'start',
+  ]);
+  test.after(() => closeEverything(server));
+  const { terminator, probes } = await start();
+  test.after(() => probes.close());
+  await once(server, 'listening');
+  const status = async () => (await fetch(`http://127.0.0.1:${probes.port}/readyz`)).status;
+  assert.equal(await status(), 200);
+  const terminated = terminator.terminate();
+  assert.equal(await status(), 503);
+  await createHttpTerminator({ server }).terminate();
+  await terminated;
+});
+
 it('watching it', async () => {
   const lines = [];
   const console = { log: (...line) => lines.push(line) };
@@ -192,12 +212,17 @@ it('nothing in it was left out', () => {
 });
 
 it('its defaults are those of the code', () => {
-  const options = fs.readFileSync(path.join(__dirname, '..', 'lib', 'options.js'), 'utf8');
+  const files = ['options.js', 'probe-options.js'].map((name) => path.join(__dirname, '..', 'lib', name));
+  const options = files
+    .map((file) => fs.readFileSync(file, 'utf8'))
+    .join('')
+    .replaceAll('_000;', '000;');
   const types = fs.readFileSync(path.join(__dirname, '..', 'index.d.ts'), 'utf8');
   for (const [name, constant] of [
     ['httpResponseTimeout', 'DEFAULT_HTTP_RESPONSE_TIMEOUT'],
     ['shutdownDelay', 'DEFAULT_SHUTDOWN_DELAY'],
     ['webSocketCloseCode', 'DEFAULT_WEB_SOCKET_CLOSE_CODE'],
+    ['stallThreshold', 'DEFAULT_STALL_THRESHOLD'],
   ]) {
     const [, value] = new RegExp(`const ${constant} = (\\d+);`).exec(options);
     assert.match(readme, new RegExp(`\\| \`${name}\` \\| \`${value}\` \\|`));

@@ -2,7 +2,14 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import https from 'node:https';
 import net from 'node:net';
-import { type ConnectionStats, createHttpTerminator, type HttpTerminator, type TerminationReport } from '../index';
+import {
+  type ConnectionStats,
+  createHttpTerminator,
+  createProbeServer,
+  type HttpTerminator,
+  type ProbeServer,
+  type TerminationReport,
+} from '../index';
 
 const server = http.createServer();
 
@@ -43,6 +50,34 @@ const disposed: Promise<void> = terminator[Symbol.asyncDispose]();
 terminator.state = 'terminated';
 // @ts-expect-error A task is a promise.
 terminator.waitUntil(() => {});
+
+const probes: Promise<ProbeServer> = createProbeServer({ port: 0 });
+createProbeServer({ port: 9000, host: '127.0.0.1', terminators: [terminator], stallThreshold: 5000, metrics: false });
+createProbeServer({ port: 9000, paths: { livez: '/alive', readyz: ['/a', '/b'], startupz: false } });
+createProbeServer({ port: 9000, checks: { database: async (signal) => signal.aborted, cache: () => {} } });
+createProbeServer({ port: 9000, checkInterval: 1000, checkTimeout: 500, host: undefined });
+
+// @ts-expect-error A port is required.
+createProbeServer({});
+// @ts-expect-error A server is not its terminator.
+createProbeServer({ port: 0, terminators: [server] });
+// @ts-expect-error There is no such endpoint.
+createProbeServer({ port: 0, paths: { alive: '/' } });
+// @ts-expect-error A check is a function.
+createProbeServer({ port: 0, checks: { database: true } });
+
+export async function probe(): Promise<void> {
+  await using server = await probes;
+  server.signalStarted();
+  server.signalReady();
+  server.signalNotReady();
+  const port: number = server.port;
+  const address: { address: string; family: 'IPv4' | 'IPv6'; port: number } | null = server.address();
+  // @ts-expect-error The port is not for others to set.
+  server.port = 1;
+  const closed: Promise<void> = server.close();
+  console.log(port, address, closed);
+}
 
 export async function use(): Promise<void> {
   await using disposable = createHttpTerminator({ server });

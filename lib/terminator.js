@@ -12,6 +12,21 @@ const { parseOptions } = require('./options');
 const STATES = /** @type {const} */ (['draining', 'delaying', 'serving']);
 
 /**
+ * By terminator: the servers that it ends.
+ *
+ * @type {WeakMap<object, readonly import('node:net').Server[]>}
+ */
+const serversByTerminator = new WeakMap();
+
+/**
+ * @param {unknown} terminator
+ * @returns {readonly import('node:net').Server[] | undefined} nothing if it is no terminator
+ */
+function serversOf(terminator) {
+  return serversByTerminator.get(/** @type {object} */ (terminator));
+}
+
+/**
  * @param {unknown} options
  * @returns {HttpTerminator}
  */
@@ -40,7 +55,7 @@ function createHttpTerminator(options) {
   attachments();
 
   // Nothing here uses `this`: callers take it apart, as in `const { terminate } = createHttpTerminator(…)`.
-  return {
+  const terminator = {
     terminate,
     waitUntil,
     detach,
@@ -59,6 +74,8 @@ function createHttpTerminator(options) {
       await terminate();
     },
   };
+  serversByTerminator.set(terminator, servers);
+  return terminator;
 
   function terminate() {
     const outcomes = attachments().map((attachment) => attachment.terminate(plan));
@@ -125,4 +142,4 @@ function sum(left, right) {
   return Object.fromEntries(entries);
 }
 
-module.exports = { createHttpTerminator };
+module.exports = { createHttpTerminator, serversOf };

@@ -97,3 +97,6 @@ export function turned(key: number): Actions;
 export function timedOut(key: number): Actions;
 export function serverClosed(key: number): Actions;
 export function listening(key: number): Actions;
+/** Names what `relent` takes back. */
+export function enforce(after: number, line: string): number;
+export function relent(key: number): void;

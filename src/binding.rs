@@ -19,6 +19,7 @@ use slab::Slab;
 
 use crate::drain::{self, Action, ConnectionId, KeepAlive, Phase, Plan};
 use crate::driver::{Driver, Wake};
+use crate::enforcement;
 use crate::kernel;
 
 thread_local! {
@@ -443,6 +444,26 @@ pub fn server_closed(key: u32) -> Result<Actions> {
 #[napi(catch_unwind)]
 pub fn listening(key: u32) -> Result<Actions> {
     event(key, Driver::listening)
+}
+
+/// Ends the process with code 1 in `after` milliseconds, after it has written `line` to stderr. Gives the key that
+/// names this until `relent`.
+///
+/// # Errors
+///
+/// When no thread can be had to keep the time, or it is no time.
+#[napi(catch_unwind)]
+pub fn enforce(after: f64, line: String) -> Result<u32> {
+    let Some(after) = milliseconds(after) else {
+        return Err(Error::new(Status::InvalidArg, format!("{after} is no time to wait for")));
+    };
+    Ok(to_u32(enforcement::enforce(after, line)?))
+}
+
+/// Lets the process live. A key that names nothing does no harm.
+#[napi(catch_unwind)]
+pub fn relent(key: u32) {
+    enforcement::relent(key as usize);
 }
 
 fn event(key: u32, happened: impl FnOnce(&mut Driver)) -> Result<Actions> {

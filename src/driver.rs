@@ -235,7 +235,8 @@ impl Driver {
     }
 }
 
+/// What time it is.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }

@@ -27,6 +27,7 @@
 //! |---|---|---|---|
 //! | [`Listener`] | yes; recent kernels want CAP_NET_ADMIN for `hold` | unsupported | unsupported |
 //! | [`unread`] | yes | yes | unsupported |
+//! | [`end_process`] | yes | yes | yes, but libraries are told |
 //!
 //! Unsupported is an error of the kind [`std::io::ErrorKind::Unsupported`]; whoever calls goes on without.
 //!
@@ -40,6 +41,7 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+mod process;
 #[cfg(unix)]
 mod unix;
 #[cfg(not(target_os = "linux"))]
@@ -47,6 +49,7 @@ mod unsupported;
 
 #[cfg(target_os = "linux")]
 pub use linux::Listener;
+pub use process::end_process;
 #[cfg(unix)]
 pub use unix::unread;
 #[cfg(not(target_os = "linux"))]

@@ -41,6 +41,24 @@ function outOfRange(name, range, received) {
   );
 }
 
+/** @param {string} signal */
+function unknownSignal(signal) {
+  return withCode(new TypeError(`Unknown signal: ${signal}`), 'ERR_UNKNOWN_SIGNAL');
+}
+
+/** @param {string} what begins the sentence */
+function unsupportedInWorker(what) {
+  return withCode(new TypeError(`${what} is not supported in workers`), 'ERR_WORKER_UNSUPPORTED_OPERATION');
+}
+
+/**
+ * @param {string} name
+ * @param {number} time in milliseconds
+ */
+function hookTimedOut(name, time) {
+  return withCode(new Error(`${name} took longer than ${time} ms`), 'ERR_HOOK_TIMEOUT');
+}
+
 /**
  * @template {Error} E
  * @param {E} error
@@ -65,4 +83,11 @@ function describe(value) {
   return `type ${typeof value} (${shown.length > 28 ? `${shown.slice(0, 25)}...` : shown})`;
 }
 
-module.exports = { invalidArgumentType, invalidArgumentValue, outOfRange };
+module.exports = {
+  hookTimedOut,
+  invalidArgumentType,
+  invalidArgumentValue,
+  outOfRange,
+  unknownSignal,
+  unsupportedInWorker,
+};

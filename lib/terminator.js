@@ -12,6 +12,13 @@ const { parseOptions } = require('./options');
 const STATES = /** @type {const} */ (['draining', 'delaying', 'serving']);
 
 /**
+ * The servers' attachments, for those who ask what is under way on them.
+ *
+ * @type {WeakMap<object, () => readonly Attachment[]>}
+ */
+const attachmentsOf = new WeakMap();
+
+/**
  * @param {unknown} options
  * @returns {HttpTerminator}
  */
@@ -40,7 +47,8 @@ function createHttpTerminator(options) {
   attachments();
 
   // Nothing here uses `this`: callers take it apart, as in `const { terminate } = createHttpTerminator(…)`.
-  return {
+  /** @type {HttpTerminator} */
+  const terminator = {
     terminate,
     waitUntil,
     detach,
@@ -59,6 +67,8 @@ function createHttpTerminator(options) {
       await terminate();
     },
   };
+  attachmentsOf.set(terminator, () => attached ?? []);
+  return terminator;
 
   function terminate() {
     const outcomes = attachments().map((attachment) => attachment.terminate(plan));
@@ -125,4 +135,4 @@ function sum(left, right) {
   return Object.fromEntries(entries);
 }
 
-module.exports = { createHttpTerminator };
+module.exports = { attachmentsOf, createHttpTerminator };

@@ -11,7 +11,7 @@ const { it } = require('node:test');
 const grpc = require('@grpc/grpc-js');
 const { Server: SocketServer } = require('socket.io');
 const { WebSocket, WebSocketServer } = require('ws');
-const { createHttpTerminator } = require('..');
+const { createGracefulShutdown, createHttpTerminator } = require('..');
 const { connect, requestText } = require('./support/client');
 const { closeEverything, credentials, transports } = require('./support/transports');
 
@@ -176,6 +176,34 @@ it('behind a load balancer', async (test) => {
   await terminated;
 });
 
+it('from SIGTERM to exit', async (test) => {
+  const server = http.createServer();
+  const terminator = createHttpTerminator({ server });
+  await listening(test, server);
+  const steps = [];
+  const step = (name) => async () => steps.push([name, server.listening]);
+  const { shutdown } = run(
+    'createGracefulShutdown',
+    {
+      // The tests exit by themselves, and with a code of their own.
+      createGracefulShutdown: (options) => createGracefulShutdown({ ...options, signals: [], exit: false }),
+      terminator,
+      registry: { leave: step('registry') },
+      database: { end: step('database') },
+      cache: { quit: step('cache') },
+    },
+    ['shutdown'],
+  );
+  const { exitCode } = process;
+  assert.equal((await shutdown.start()).graceful, true);
+  process.exitCode = exitCode;
+  assert.deepEqual(steps, [
+    ['registry', true],
+    ['cache', false],
+    ['database', false],
+  ]);
+});
+
 it('watching it', async () => {
   const lines = [];
   const console = { log: (...line) => lines.push(line) };
@@ -200,6 +228,19 @@ it('its defaults are those of the code', () => {
     ['webSocketCloseCode', 'DEFAULT_WEB_SOCKET_CLOSE_CODE'],
   ]) {
     const [, value] = new RegExp(`const ${constant} = (\\d+);`).exec(options);
+    assert.match(readme, new RegExp(`\\| \`${name}\` \\| \`${value}\` \\|`));
+    assert.match(types, new RegExp(`@default ${value}\\n   \\*/\\n  ${name}\\?:`));
+  }
+});
+
+it('the defaults of a shutdown are those of the code', () => {
+  const options = fs.readFileSync(path.join(__dirname, '..', 'lib', 'shutdown-options.js'), 'utf8');
+  const types = fs.readFileSync(path.join(__dirname, '..', 'index.d.ts'), 'utf8');
+  for (const [name, constant] of [
+    ['hookTimeout', 'DEFAULT_HOOK_TIMEOUT'],
+    ['timeout', 'DEFAULT_TIMEOUT'],
+  ]) {
+    const value = new RegExp(`const ${constant} = ([\\d_]+);`).exec(options)[1].replace('_', '');
     assert.match(readme, new RegExp(`\\| \`${name}\` \\| \`${value}\` \\|`));
     assert.match(types, new RegExp(`@default ${value}\\n   \\*/\\n  ${name}\\?:`));
   }

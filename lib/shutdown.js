@@ -187,6 +187,7 @@ class Shutdown {
    * @param {number} index
    */
   #terminated(report, index) {
+    if (this.#hasEnded) return;
     this.#terminations[index] = report;
     if (report.graceful) return;
     this.#exitCode = FORCED;
@@ -264,7 +265,7 @@ class Shutdown {
       process.exit(exitCode);
     } else {
       // Whoever waits for the report gets to see it. The native timer stays: listeners to `exit` may block, too.
-      setImmediate(() => process.exit(exitCode));
+      setImmediate(() => process.exit(this.#exitCode));
     }
   }
 

@@ -274,6 +274,29 @@ describe('what fails in a shutdown', () => {
   });
 });
 
+describe('what hooks and terminators of others may do', () => {
+  it('a foreign report without details counts, and what cannot be shown stops nothing', async (test) => {
+    const program = startProgram(
+      test,
+      `
+      const { inspect } = require('node:util');
+      const hostile = { [inspect.custom]() { throw hostile; } };
+      createGracefulShutdown({
+        terminators: [{ terminate: () => ({ graceful: false }) }, { terminate: () => null }],
+        beforeTerminate: () => { throw hostile; },
+        afterTerminate: () => say('after'),
+      }).start();`,
+    );
+    const { code, messages, stderr } = await program.ended;
+    assert.deepEqual([code, messages], [1, ['after']]);
+    assert.equal(
+      stderr,
+      'http-terminator-native: beforeTerminate failed: something that cannot be shown\n' +
+        'http-terminator-native: terminators[0] had to force an end\n',
+    );
+  });
+});
+
 describe('the timeout of a shutdown', () => {
   const forced =
     /^http-terminator-native: the shutdown was forced, since it took longer than 60 ms; still running: (.*)\n$/;

@@ -122,7 +122,7 @@ class Shutdown {
   /** @param {unknown} error */
   #uncaught(error) {
     // The words of Node, but for the line of code above them, which it shows to nobody.
-    print(`${inspect(error)}\n\nNode.js ${process.version}`);
+    print(`${show(error)}\n\nNode.js ${process.version}`);
     this.#exitCode = FORCED;
     this.#errors.push({ name: 'uncaughtException', error });
     this.start(error);
@@ -191,7 +191,8 @@ class Shutdown {
     this.#terminations[index] = report;
     if (report.graceful) return;
     this.#exitCode = FORCED;
-    say(`terminators[${index}] had to force an end to what was left: ${describeReport(report).join(', ')}`);
+    const left = describeReport(report);
+    say(`terminators[${index}] had to force an end${left.length > 0 ? ` to what was left: ${left.join(', ')}` : ''}`);
   }
 
   /**
@@ -219,14 +220,14 @@ class Shutdown {
     if (this.#hasEnded) return;
     this.#exitCode = FORCED;
     this.#errors.push({ name, error });
-    say(`${name} failed: ${inspect(error)}`);
+    say(`${name} failed: ${show(error)}`);
   }
 
   /** @param {string} why completes "it was forced, since …" */
   #force(why) {
     if (this.#hasEnded) return;
     const running = this.#describeRunning();
-    say(`the shutdown was forced, since ${why}; still running: ${running.length > 0 ? running.join(', ') : 'nothing'}`);
+    say(`the shutdown was forced, since ${why}; still running: ${running.join(', ') || 'nothing'}`);
     this.#exitCode = FORCED;
     this.#end({ atOnce: true });
   }
@@ -291,6 +292,19 @@ class Shutdown {
  */
 function isReport(value) {
   return typeof (/** @type {Partial<TerminationReport> | null | undefined} */ (value)?.graceful) === 'boolean';
+}
+
+/**
+ * What can be thrown may throw itself when it is looked at. That must not keep the process.
+ *
+ * @param {unknown} error
+ */
+function show(error) {
+  try {
+    return inspect(error);
+  } catch {
+    return 'something that cannot be shown';
+  }
 }
 
 /**

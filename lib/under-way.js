@@ -31,12 +31,12 @@ function underWay(terminators) {
 /**
  * What a termination did not wait for.
  *
- * @param {import('../index').TerminationReport} report
+ * @param {Partial<import('../index').TerminationReport>} report others than ours may leave everything out
  * @returns {string[]}
  */
-function describeReport({ connections, cut, cutOmitted, tasks }) {
-  const described = [...describeRequests(cut, cutOmitted), ...count(tasks.abandoned, 'task')];
-  return described.length > 0 ? described : count(connections.forced, 'connection');
+function describeReport({ connections, cut = [], cutOmitted = 0, tasks }) {
+  const described = [...describeRequests(cut, cutOmitted), ...count(tasks?.abandoned ?? 0, 'task')];
+  return described.length > 0 ? described : count(connections?.forced ?? 0, 'connection');
 }
 
 /**

@@ -344,9 +344,9 @@ export interface GracefulShutdownOptions {
 
   /**
    * Whether a native timer ends the process with code 1, after one line on stderr, if it is still there one second after
-   * `timeout`, for example because JavaScript blocks in a loop. It is set when the shutdown starts. A signal that comes
-   * while JavaScript is blocked starts nothing until it is blocked no more. With `exit: false` it is taken back
-   * when the promise resolves.
+   * `timeout`, for example because JavaScript blocks in a loop. On Linux it counts from the signal, even if JavaScript
+   * was blocked already when that came; elsewhere, and for `start()`, from when JavaScript runs. With `exit: false` it is
+   * taken back when the promise resolves.
    *
    * @default false
    */

@@ -633,6 +633,62 @@ describe('with enforce: true', () => {
     assert.equal((await control.ended).stderr, '');
   });
 
+  it('counts from the signal, even if JavaScript is blocked when it comes', async (test) => {
+    const program = startProgram(
+      test,
+      `const shutdown = createGracefulShutdown({ enforce: true, timeout: 50, afterTerminate: () => say('after') });
+      shutdown.signal.addEventListener('abort', () => say('started'));
+      told('block').then(() => {
+        require('node:fs').writeSync(1, 'blocked');
+        for (;;);
+      });
+      say('running');`,
+    );
+    await program.said('running');
+    program.tell('block');
+    await once(program.child.stdout, 'data');
+    const sentAt = performance.now();
+    program.signal('SIGTERM');
+    const { code, signal, messages, stderr } = await program.ended;
+    assert.deepEqual([code, signal, messages], [1, null, ['running']]);
+    assert.ok(performance.now() - sentAt >= 1050);
+    assert.equal(stderr, `http-terminator-native: ${LINE}\n`);
+  });
+
+  it('leaves signals as they were when it is uninstalled, or when nobody listens any more', async (test) => {
+    for (const end of ['shutdown.uninstall()', "process.removeAllListeners('SIGTERM')"]) {
+      const program = startProgram(
+        test,
+        `const shutdown = createGracefulShutdown({ enforce: true, timeout: 50 });
+        const other = createGracefulShutdown({ enforce: true, signals: ['SIGHUP'] });
+        ${end};
+        setInterval(() => {}, 1000);
+        say('running');`,
+      );
+      await program.said('running');
+      program.signal('SIGTERM');
+      const { code, signal, stderr } = await program.ended;
+      assert.deepEqual([code, signal, stderr], [null, 'SIGTERM', '']);
+    }
+  });
+
+  it('leaves signals to others who listen', async (test) => {
+    const program = startProgram(
+      test,
+      `process.on('SIGTERM', () => say('heard'));
+      createGracefulShutdown({ enforce: true, timeout: 10 }).uninstall();
+      createGracefulShutdown({ enforce: true, timeout: 10, signals: ['SIGTERM', 'SIGHUP', 'SIGBREAK'] }).uninstall();
+      told('done').then(() => setTimeout(() => process.exit(9), 1200));
+      say('running');`,
+    );
+    await program.said('running');
+    program.signal('SIGTERM');
+    await program.said('heard');
+    program.tell('done');
+    const { code, stderr } = await program.ended;
+    assert.deepEqual([code, stderr], [9, '']);
+  });
+
   it('ends a process that blocks while it exits', async (test) => {
     const program = startProgram(
       test,

@@ -100,3 +100,6 @@ export function listening(key: number): Actions;
 /** Names what `relent` takes back. */
 export function enforce(after: number, line: string): number;
 export function relent(key: number): void;
+/** Names what `unguard` takes back. */
+export function guard(signals: number[], after: number, line: string): number;
+export function unguard(key: number): void;

@@ -1,9 +1,11 @@
 // From a signal to the exit of the process: hooks, terminators, hooks, exit.
 
 const fs = require('node:fs');
+const os = require('node:os');
 const { inspect } = require('node:util');
 const { hookTimedOut } = require('./errors');
 const { leave } = require('./leaving');
+const { debug } = require('./observer');
 const { parseShutdownOptions } = require('./shutdown-options');
 const { describeReport, underWay } = require('./under-way');
 
@@ -75,6 +77,8 @@ class Shutdown {
   #timer;
   /** @type {number | null} names what ends the process if the event loop does not */
   #enforcement = null;
+  /** @type {number | null} names what does so when a signal comes of which the event loop does not even hear */
+  #guard = null;
   /** @type {(report: ShutdownReport) => void} */
   #resolve = () => {};
   /** @type {Promise<ShutdownReport>} */
@@ -97,9 +101,12 @@ class Shutdown {
 
   install() {
     for (const [event, listener] of this.#listeners) process.on(event, listener);
+    if (this.#options.enforce && this.#options.signals.length > 0) this.#guardSignals();
   }
 
   uninstall() {
+    if (this.#guard !== null) require('./native').unguard(this.#guard);
+    this.#guard = null;
     for (const [event, listener] of this.#listeners) process.removeListener(event, listener);
   }
 
@@ -135,7 +142,7 @@ class Shutdown {
     this.#reason = reason;
     this.#startedAt = performance.now();
     this.#timer = setTimer(timeout, () => this.#force(`it took longer than ${timeout} ms`));
-    if (enforce) this.#enforce(timeout + ENFORCED_AFTER_MS);
+    if (enforce) this.#enforce();
     for (const terminator of terminators) leave(terminator);
     this.#controller.abort(reason);
     this.#run();
@@ -270,14 +277,32 @@ class Shutdown {
     }
   }
 
-  /** @param {number} time in milliseconds */
-  #enforce(time) {
-    const line = `${PREFIX}the event loop has not ended the shutdown within ${time} ms, so the process is ended\n`;
+  #enforce() {
     try {
-      this.#enforcement = require('./native').enforce(time, line);
+      this.#enforcement = require('./native').enforce(this.#enforcedAfter, this.#lastLine);
     } catch (error) {
       say(`the shutdown is not enforced: ${/** @type {Error} */ (error).message}`);
     }
+  }
+
+  #guardSignals() {
+    /** @type {Record<string, number | undefined>} */
+    const numbers = os.constants.signals;
+    const signals = this.#options.signals.flatMap((name) => numbers[name] ?? []);
+    try {
+      this.#guard = require('./native').guard(signals, this.#enforcedAfter, this.#lastLine);
+    } catch (error) {
+      debug('signals count from when JavaScript hears of them: %s', /** @type {Error} */ (error).message);
+    }
+  }
+
+  get #enforcedAfter() {
+    return this.#options.timeout + ENFORCED_AFTER_MS;
+  }
+
+  get #lastLine() {
+    const after = this.#enforcedAfter;
+    return `${PREFIX}the event loop has not ended the shutdown within ${after} ms, so the process is ended\n`;
   }
 
   #relent() {

@@ -454,16 +454,34 @@ pub fn listening(key: u32) -> Result<Actions> {
 /// When no thread can be had to keep the time, or it is no time.
 #[napi(catch_unwind)]
 pub fn enforce(after: f64, line: String) -> Result<u32> {
-    let Some(after) = milliseconds(after) else {
-        return Err(Error::new(Status::InvalidArg, format!("{after} is no time to wait for")));
-    };
-    Ok(to_u32(enforcement::enforce(after, line)?))
+    Ok(to_u32(enforcement::enforce(time(after)?, line)?))
 }
 
 /// Lets the process live. A key that names nothing does no harm.
 #[napi(catch_unwind)]
 pub fn relent(key: u32) {
     enforcement::relent(key as usize);
+}
+
+/// Enforces the same as soon as one of these signals has come, which JavaScript must be listening to. Gives the key
+/// that names this until `unguard`.
+///
+/// # Errors
+///
+/// When the platform does not tell, or there is no such signal.
+#[napi(catch_unwind)]
+pub fn guard(signals: Vec<i32>, after: f64, line: String) -> Result<u32> {
+    Ok(to_u32(enforcement::guard(signals, time(after)?, line)?))
+}
+
+/// Guards against these signals no longer, nor enforces what has come of it.
+#[napi(catch_unwind)]
+pub fn unguard(key: u32) {
+    enforcement::unguard(key as usize);
+}
+
+fn time(after: f64) -> Result<Duration> {
+    milliseconds(after).ok_or_else(|| Error::new(Status::InvalidArg, format!("{after} is no time to wait for")))
 }
 
 fn event(key: u32, happened: impl FnOnce(&mut Driver)) -> Result<Actions> {

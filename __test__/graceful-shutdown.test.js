@@ -3,12 +3,16 @@
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
 const http = require('node:http');
+const http2 = require('node:http2');
 const net = require('node:net');
 const { describe, it } = require('node:test');
 const { createGracefulShutdown, createHttpTerminator } = require('..');
 const { whenLeaving } = require('../lib/leaving');
-const { Client, requestText } = require('./support/client');
+const { underWay } = require('../lib/under-way');
+const { Client, connect, requestText } = require('./support/client');
 const { startProgram } = require('./support/process');
+const { gatedHandler, serve, turn } = require('./support/server');
+const { transports } = require('./support/transports');
 
 /** A server whose requests are answered when the program is told `answer`. It says its port. */
 const serving = (options = '') => `
@@ -387,6 +391,48 @@ describe('the timeout of a shutdown', () => {
     );
     const { code, messages, stderr } = await program.ended;
     assert.deepEqual([code, messages, stderr], [0, ['after'], '']);
+  });
+});
+
+describe('what is under way', () => {
+  for (const transport of transports) {
+    it(`is known while serving and while terminating, over ${transport.name}`, async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const [asking, halfway] = [await connect(transport, server), await connect(transport, server)];
+      await connect(transport, server);
+      await asking.write(requestText('/slow', { method: 'POST' }));
+      await arrived('/slow');
+      await halfway.write('GET /ha');
+      while (!(halfway.serverSocket.bytesRead > 0)) await turn();
+      terminator.waitUntil(Promise.resolve());
+      terminator.waitUntil(new Promise(() => {}));
+      await turn();
+      const expected = ['POST /slow', '1 half-received request', '1 task'];
+      assert.deepEqual(underWay([terminator]), expected);
+      const another = createHttpTerminator({ server, httpResponseTimeout: 0 });
+      const terminated = terminator.terminate();
+      assert.deepEqual(underWay([terminator, another, {}]), expected);
+      open('/slow');
+      await Promise.all([terminated, another.terminate()]);
+      assert.deepEqual(underWay([terminator]), []);
+    });
+  }
+
+  it('is known over HTTP/2', async (test) => {
+    const server = http2.createServer();
+    const terminator = createHttpTerminator({ server, httpResponseTimeout: 0 });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const session = http2.connect(`http://127.0.0.1:${server.address().port}`);
+    test.after(() => session.destroy());
+    session.on('error', () => {});
+    const stream = session.request({ ':path': '/stream' }).on('error', () => {});
+    await once(server, 'stream');
+    assert.deepEqual(underWay([terminator]), ['GET /stream']);
+    const closed = once(stream, 'close');
+    await terminator.terminate();
+    await closed;
+    assert.deepEqual(underWay([terminator]), []);
   });
 });
 

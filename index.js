@@ -1,9 +1,15 @@
 const { createHttpTerminator } = require('./lib/terminator');
 
-/** @type {import('./index').createProbeServer} */
-function createProbeServer(options) {
-  // Whoever only ends servers does not load it.
-  return require('./lib/probe-server').createProbeServer(options);
+module.exports = { createGracefulShutdown, createHttpTerminator, createProbeServer };
+
+// Loaded by the first call: who only ends servers pays nothing for them.
+
+/** @type {import('./index').createGracefulShutdown} */
+function createGracefulShutdown(options) {
+  return require('./lib/shutdown').createGracefulShutdown(options);
 }
 
-module.exports = { createHttpTerminator, createProbeServer };
+/** @type {import('./index').createProbeServer} */
+function createProbeServer(options) {
+  return require('./lib/probe-server').createProbeServer(options);
+}

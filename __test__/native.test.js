@@ -2,6 +2,7 @@
 
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 const { it } = require('node:test');
 const native = require('../lib/native');
@@ -44,7 +45,7 @@ it('an unknown driver or connection is an error or nothing, never a crash', () =
 });
 
 it('an unknown probe server, check or server is an error or nothing, never a crash', () => {
-  for (const call of ['beat', 'signalReady', 'signalStarted', 'checked', 'counted']) {
+  for (const call of ['beat', 'signalReady', 'signalStarted', 'leaving', 'checked', 'counted']) {
     assert.throws(() => native[call](4_000_000_000, 0, 0, 0, 0, 0), Error);
   }
   native.closeProbeServer(4_000_000_000);
@@ -68,4 +69,16 @@ it('an unknown probe server, check or server is an error or nothing, never a cra
   native.counted(key, 7, 1, 1, 1, 1);
   native.closeProbeServer(key);
   native.closeProbeServer(key);
+});
+
+it('what is no time, no signal, or names nothing to enforce, is an error or nothing, never a crash', () => {
+  for (const time of [Number.NaN, -1, Number.POSITIVE_INFINITY, Number.MAX_VALUE]) {
+    assert.throws(() => native.enforce(time, ''));
+    assert.throws(() => native.guard([], time, ''));
+  }
+  for (const number of [-1, 0, 65, 2 ** 31 - 1, os.constants.signals.SIGKILL, os.constants.signals.SIGWINCH]) {
+    assert.throws(() => native.guard([number], 60_000, ''));
+  }
+  native.relent(4_000_000_000);
+  native.unguard(4_000_000_000);
 });

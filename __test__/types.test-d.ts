@@ -4,10 +4,13 @@ import https from 'node:https';
 import net from 'node:net';
 import {
   type ConnectionStats,
+  createGracefulShutdown,
   createHttpTerminator,
   createProbeServer,
+  type GracefulShutdown,
   type HttpTerminator,
   type ProbeServer,
+  type ShutdownReport,
   type TerminationReport,
 } from '../index';
 
@@ -86,4 +89,36 @@ export async function use(): Promise<void> {
   counts.push(requests.completed, requests.late, requests.cut, tasks.completed, tasks.rejected, tasks.abandoned);
   const texts: (string | null)[] = [...tasks.errors, ...cut.map(({ method }) => method), cut[0]?.url ?? null];
   console.log(graceful, counts, texts, cutOmitted, state, signal, stats, disposed);
+}
+
+const shutdown: GracefulShutdown = createGracefulShutdown({ terminators: [terminator] });
+createGracefulShutdown({});
+createGracefulShutdown({ terminators: terminator, beforeTerminate: () => {}, afterTerminate: async () => {} });
+createGracefulShutdown({ terminators: [{ terminate: async () => 'anything' }], signals: ['SIGHUP', 'SIGBREAK'] });
+createGracefulShutdown({ beforeTerminate: [async (reason: unknown) => reason], hookTimeout: 100, timeout: 1000 });
+createGracefulShutdown({ exit: false, onError: true, enforce: true });
+
+// @ts-expect-error A server is not its terminator.
+createGracefulShutdown({ terminators: [server] });
+// @ts-expect-error There is no such signal.
+createGracefulShutdown({ signals: ['SIGFOO'] });
+// @ts-expect-error Signals are a list.
+createGracefulShutdown({ signals: 'SIGTERM' });
+// @ts-expect-error A hook is a function.
+createGracefulShutdown({ afterTerminate: [Promise.resolve()] });
+// @ts-expect-error The code to exit with is not for others to choose.
+createGracefulShutdown({ exit: 1 });
+// @ts-expect-error There is no such option.
+createGracefulShutdown({ server });
+
+export async function stop(): Promise<0 | 1> {
+  const { graceful, exitCode, durationMs, reason, terminations, errors }: ShutdownReport =
+    await shutdown.start('tests');
+  const stateNow: 'running' | 'stopping' | 'stopped' = shutdown.state;
+  const names: string[] = errors.map(({ name }) => name);
+  console.log(graceful, durationMs, reason, terminations[0]?.requests.cut, names, stateNow, shutdown.signal.aborted);
+  shutdown.uninstall();
+  // @ts-expect-error The state is not for others to set.
+  shutdown.state = 'running';
+  return exitCode;
 }

@@ -129,6 +129,7 @@ export function openProbeServer(plan: ProbeServerPlan): OpenProbeServer | ProbeS
 export function closeProbeServer(key: number): void;
 export function signalReady(key: number, ready: boolean): void;
 export function signalStarted(key: number): void;
+export function leaving(key: number): void;
 export function beat(key: number): void;
 export function checked(key: number, place: number, passed: boolean): void;
 export function counted(
@@ -139,3 +140,9 @@ export function counted(
   upgraded: number,
   requests: number,
 ): void;
+/** Names what `relent` takes back. */
+export function enforce(after: number, line: string): number;
+export function relent(key: number): void;
+/** Names what `unguard` takes back. */
+export function guard(signals: number[], after: number, line: string): number;
+export function unguard(key: number): void;

@@ -52,6 +52,24 @@ function outOfRange(name, range, received) {
   );
 }
 
+/** @param {string} signal */
+function unknownSignal(signal) {
+  return withCode(new TypeError(`Unknown signal: ${signal}`), 'ERR_UNKNOWN_SIGNAL');
+}
+
+/** @param {string} what begins the sentence */
+function unsupportedInWorker(what) {
+  return withCode(new TypeError(`${what} is not supported in workers`), 'ERR_WORKER_UNSUPPORTED_OPERATION');
+}
+
+/**
+ * @param {string} name
+ * @param {number} time in milliseconds
+ */
+function hookTimedOut(name, time) {
+  return withCode(new Error(`${name} took longer than ${time} ms`), 'ERR_HOOK_TIMEOUT');
+}
+
 /**
  * As `net.Server#listen()` fails.
  *
@@ -93,4 +111,12 @@ function describe(value) {
   return `type ${typeof value} (${shown.length > 28 ? `${shown.slice(0, 25)}...` : shown})`;
 }
 
-module.exports = { invalidArgumentType, invalidArgumentValue, listenFailed, outOfRange };
+module.exports = {
+  hookTimedOut,
+  invalidArgumentType,
+  invalidArgumentValue,
+  listenFailed,
+  outOfRange,
+  unknownSignal,
+  unsupportedInWorker,
+};

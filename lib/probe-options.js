@@ -33,6 +33,7 @@ const ENDPOINTS = {
  * @typedef {object} ProbeOptions
  * @property {number} port
  * @property {readonly string[]} hosts of which the first one that can be had is listened on
+ * @property {readonly object[]} terminators
  * @property {readonly import('node:net').Server[]} servers
  * @property {number} stallThreshold
  * @property {readonly { path: string, endpoint: number }[]} paths
@@ -64,7 +65,7 @@ function parseProbeOptions(options) {
   return {
     port: parsePort('options.port', port),
     hosts: parseHosts('options.host', host),
-    servers: parseTerminators('options.terminators', terminators),
+    ...parseTerminators('options.terminators', terminators),
     stallThreshold: parseThreshold('options.stallThreshold', stallThreshold),
     paths: parsePaths('options.paths', paths, metrics),
     checks: parseChecks('options.checks', checks),
@@ -113,7 +114,7 @@ function parseTerminators(name, terminators) {
     }
     return found;
   });
-  return [...new Set(servers)];
+  return { terminators, servers: [...new Set(servers)] };
 }
 
 /**

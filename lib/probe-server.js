@@ -1,9 +1,10 @@
 // The probe server that users hold. A native thread answers; what JavaScript knows and that thread does not is
-// told it here: signals, heartbeats, the outcome of checks, and what is open.
+// told it here: signals, heartbeats, the outcome of checks, what is open, and that the process is about to go.
 
 const timers = require('node:timers');
 const { Attachment } = require('./attachment');
 const { listenFailed } = require('./errors');
+const { whenLeaving } = require('./leaving');
 const native = require('./native');
 const { parseProbeOptions } = require('./probe-options');
 
@@ -26,7 +27,7 @@ const COUNT_EVERY_MS = 1_000;
  * @returns {Promise<ProbeServer>}
  */
 async function createProbeServer(options) {
-  const { servers, checks, checkInterval, checkTimeout, ...listening } = parseProbeOptions(options);
+  const { terminators, servers, checks, checkInterval, checkTimeout, ...listening } = parseProbeOptions(options);
   // What happens is seen where it is decided, without us.
   const user = {
     terminationBegan() {},
@@ -56,9 +57,12 @@ async function createProbeServer(options) {
     timers.setInterval(count, COUNT_EVERY_MS).unref(),
   ];
   /** @type {(() => void)[]} */
-  const stops = checks.map(([, check], place) =>
-    repeat(check, checkInterval, checkTimeout, (passed) => native.checked(key, place, passed)),
-  );
+  const stops = [
+    ...terminators.map((terminator) => whenLeaving(terminator, () => native.leaving(key))),
+    ...checks.map(([, check], place) =>
+      repeat(check, checkInterval, checkTimeout, (passed) => native.checked(key, place, passed)),
+    ),
+  ];
 
   // Nothing here uses `this`: callers take it apart.
   return {

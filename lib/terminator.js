@@ -12,18 +12,28 @@ const { parseOptions } = require('./options');
 const STATES = /** @type {const} */ (['draining', 'delaying', 'serving']);
 
 /**
- * By terminator: the servers that it ends.
+/**
+ * What terminators are about, for those who are given them: the servers that each ends, and the attachments to them
+ * if it is not detached.
  *
- * @type {WeakMap<object, readonly import('node:net').Server[]>}
+ * @type {WeakMap<object, { servers: readonly import('node:net').Server[], attachments: () => readonly Attachment[] }>}
  */
-const serversByTerminator = new WeakMap();
+const insides = new WeakMap();
 
 /**
  * @param {unknown} terminator
- * @returns {readonly import('node:net').Server[] | undefined} nothing if it is no terminator
+ * @returns {readonly import('node:net').Server[] | undefined} nothing if it is none of ours
  */
 function serversOf(terminator) {
-  return serversByTerminator.get(/** @type {object} */ (terminator));
+  return insides.get(/** @type {object} */ (terminator))?.servers;
+}
+
+/**
+ * @param {unknown} terminator
+ * @returns {readonly Attachment[]} none if it is none of ours
+ */
+function attachmentsOf(terminator) {
+  return insides.get(/** @type {object} */ (terminator))?.attachments() ?? [];
 }
 
 /**
@@ -55,6 +65,7 @@ function createHttpTerminator(options) {
   attachments();
 
   // Nothing here uses `this`: callers take it apart, as in `const { terminate } = createHttpTerminator(…)`.
+  /** @type {HttpTerminator} */
   const terminator = {
     terminate,
     waitUntil,
@@ -74,7 +85,7 @@ function createHttpTerminator(options) {
       await terminate();
     },
   };
-  serversByTerminator.set(terminator, servers);
+  insides.set(terminator, { servers, attachments: () => attached ?? [] });
   return terminator;
 
   function terminate() {
@@ -142,4 +153,4 @@ function sum(left, right) {
   return Object.fromEntries(entries);
 }
 
-module.exports = { createHttpTerminator, serversOf };
+module.exports = { attachmentsOf, createHttpTerminator, serversOf };

@@ -19,6 +19,7 @@ use slab::Slab;
 
 use crate::drain::{self, Action, ConnectionId, KeepAlive, Plan};
 use crate::driver::{Driver, Wake, now};
+use crate::enforcement;
 use crate::kernel;
 use crate::probe::health::{Check, Health, Open, Outcome, Server};
 use crate::probe::server::ProbeServer;
@@ -583,6 +584,12 @@ pub fn signal_started(key: u32) -> Result<()> {
     with_health(key, Health::signal_started)
 }
 
+/// The process is about to go, and never ready again.
+#[napi(catch_unwind)]
+pub fn leaving(key: u32) -> Result<()> {
+    with_health(key, Health::note_leaving)
+}
+
 /// The event loop turns.
 #[napi(catch_unwind)]
 pub fn beat(key: u32) -> Result<()> {
@@ -608,6 +615,44 @@ fn with_health<T>(key: u32, use_it: impl FnOnce(&Health) -> T) -> Result<T> {
         Some(server) => Ok(use_it(&server.site.health)),
         None => Err(Error::new(Status::InvalidArg, format!("no probe server has the key {key}"))),
     })
+}
+
+/// Ends the process with code 1 in `after` milliseconds, after it has written `line` to stderr. Gives the key that
+/// names this until `relent`.
+///
+/// # Errors
+///
+/// When no thread can be had to keep the time, or it is no time.
+#[napi(catch_unwind)]
+pub fn enforce(after: f64, line: String) -> Result<u32> {
+    Ok(to_u32(enforcement::enforce(time(after)?, line)?))
+}
+
+/// Lets the process live. A key that names nothing does no harm.
+#[napi(catch_unwind)]
+pub fn relent(key: u32) {
+    enforcement::relent(key as usize);
+}
+
+/// Enforces the same as soon as one of these signals has come, which JavaScript must be listening to. Gives the key
+/// that names this until `unguard`.
+///
+/// # Errors
+///
+/// When the platform does not tell, or there is no such signal.
+#[napi(catch_unwind)]
+pub fn guard(signals: Vec<i32>, after: f64, line: String) -> Result<u32> {
+    Ok(to_u32(enforcement::guard(signals, time(after)?, line)?))
+}
+
+/// Guards against these signals no longer, nor enforces what has come of it.
+#[napi(catch_unwind)]
+pub fn unguard(key: u32) {
+    enforcement::unguard(key as usize);
+}
+
+fn time(after: f64) -> Result<Duration> {
+    milliseconds(after).ok_or_else(|| Error::new(Status::InvalidArg, format!("{after} is no time to wait for")))
 }
 
 fn event(key: u32, happened: impl FnOnce(&mut Driver)) -> Result<Actions> {

@@ -253,7 +253,7 @@ impl Driver {
     }
 }
 
-/// The time.
+/// What time it is.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
 pub fn now() -> Instant {

@@ -12,6 +12,7 @@ use crate::watch::{Seen, Watch};
 pub struct Health {
     ready: AtomicBool,
     started: AtomicBool,
+    leaving: AtomicBool,
     pulse: Mutex<Pulse>,
     heartbeat: Duration,
     stall_threshold: Option<Duration>,
@@ -72,7 +73,7 @@ pub struct Open {
 pub enum Reason {
     /// The event loop has been stalled for longer than the threshold.
     Stalled,
-    /// A termination has begun.
+    /// A termination has begun, or a shutdown that will come to one.
     Terminating,
     /// Nobody has signalled that the process is ready, or somebody that it is not.
     NotReady,
@@ -98,6 +99,7 @@ impl Health {
         Self {
             ready: AtomicBool::new(false),
             started: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             pulse: Mutex::new(Pulse { last: now, late: Duration::ZERO }),
             heartbeat,
             stall_threshold,
@@ -117,6 +119,11 @@ impl Health {
     /// The process has started.
     pub fn signal_started(&self) {
         self.started.store(true, Ordering::Release);
+    }
+
+    /// The process is about to go. There is no way back.
+    pub fn note_leaving(&self) {
+        self.leaving.store(true, Ordering::Release);
     }
 
     /// The event loop beats.
@@ -201,7 +208,8 @@ impl Health {
     #[must_use]
     pub fn not_ready(&self, now: Instant) -> Vec<Reason> {
         let mut reasons = self.not_live(now);
-        if self.servers.iter().any(|server| server.seen().phase != Phase::Serving) {
+        let leaving = self.leaving.load(Ordering::Acquire);
+        if leaving || self.servers.iter().any(|server| server.seen().phase != Phase::Serving) {
             reasons.push(Reason::Terminating);
         }
         if !self.is_ready() {
@@ -340,6 +348,17 @@ mod tests {
         }
         watch.note(Phase::Serving, None, &Report::default());
         assert_eq!(health.not_ready(now), []);
+    }
+
+    #[test]
+    fn a_process_that_is_leaving_is_live_and_never_ready_again() {
+        let (health, now) = health(vec![], &Arc::default());
+        health.signal_ready(true);
+        health.note_leaving();
+        health.signal_ready(true);
+        assert_eq!(health.not_ready(now), [Reason::Terminating]);
+        assert_eq!(health.not_live(now), []);
+        assert_eq!(health.state(), "serving");
     }
 
     #[test]

@@ -240,3 +240,312 @@ export interface CutRequest {
   /** Whether the head of the answer had been sent, so that the client has seen a part of it. */
   headersSent: boolean;
 }
+
+/**
+ * Shuts the process down in order when it is told to: on a signal, or by `start()`.
+ *
+ * 1. `state` is `stopping`, `signal` is aborted, and a probe server of these terminators is no longer ready.
+ * 2. The hooks of `beforeTerminate` run, one after the other.
+ * 3. All terminators terminate, at once.
+ * 4. The hooks of `afterTerminate` run, the last one first.
+ * 5. The process exits: with 0, or with 1 if a hook failed, a termination was not graceful, or it took too long.
+ *
+ * A second signal exits with 1 at once. What failed, and what was still running when the process had to be ended, is
+ * said on stderr.
+ *
+ * Only this call installs listeners on `process`, for these signals and, with `onError`, for `uncaughtException`. Make
+ * one for a process, in its main thread: workers hear no signals, and `process.exit()` ends only the worker there.
+ *
+ * On Windows, SIGINT is Ctrl+C in a terminal, SIGBREAK is Ctrl+Break, and SIGHUP is the closing of the terminal, which
+ * Windows follows up with its own end some seconds later. Nobody can send SIGTERM there: a service manager ends the
+ * process without asking, so give it another way to call `start()`.
+ *
+ * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if an option is of the wrong type, `ERR_INVALID_ARG_VALUE` if a signal can't
+ * be handled or `enforce` is to enforce an endless `timeout`, `ERR_UNKNOWN_SIGNAL` if there is no such signal,
+ * `ERR_WORKER_UNSUPPORTED_OPERATION` for `enforce` in a worker.
+ * @throws {RangeError} `ERR_OUT_OF_RANGE` if a time is negative or NaN.
+ * Nothing has been installed then.
+ *
+ * @example
+ * const terminator = createHttpTerminator({ server, shutdownDelay: 5000, httpResponseTimeout: 10_000 });
+ * createGracefulShutdown({ terminators: [terminator], afterTerminate: [() => database.end()], timeout: 20_000 });
+ */
+export function createGracefulShutdown(options: GracefulShutdownOptions): GracefulShutdown;
+
+export interface GracefulShutdownOptions {
+  /**
+   * What is to be ended, all at once: terminators, or anything else with a method `terminate()`. A process without
+   * servers has none.
+   *
+   * @default []
+   */
+  terminators?: ShutdownTerminator | readonly ShutdownTerminator[] | undefined;
+
+  /**
+   * The signals that start a shutdown. With an empty list only `start()` does. SIGBREAK, SIGHUP, SIGQUIT, SIGUSR1 and
+   * SIGUSR2 may be listed on every platform, and never come on some.
+   *
+   * @default ['SIGTERM', 'SIGINT']
+   */
+  signals?: readonly NodeJS.Signals[] | undefined;
+
+  /**
+   * What is to be done while the servers still serve, in order: leave a registry, stop taking jobs.
+   *
+   * @default []
+   */
+  beforeTerminate?: ShutdownHook | readonly ShutdownHook[] | undefined;
+
+  /**
+   * What is to be done when the servers have ended, in reverse order, so that what was opened last closes first: close
+   * pools of connections, write out what was buffered.
+   *
+   * @default []
+   */
+  afterTerminate?: ShutdownHook | readonly ShutdownHook[] | undefined;
+
+  /**
+   * How long each hook may take, in milliseconds. After that the next one runs, and the exit code is 1. `Infinity` waits
+   * until `timeout`.
+   *
+   * @default 5000
+   */
+  hookTimeout?: number | undefined;
+
+  /**
+   * How long everything together may take, in milliseconds. Then the process exits with 1, and a line on stderr names
+   * what was still running: hooks, requests and tasks. It must have room for the hooks, and for `shutdownDelay` and
+   * `httpResponseTimeout` of the terminators; and whoever sent the signal must wait longer before killing the process
+   * (Kubernetes waits 30 s, Docker 10 s, systemd 90 s). `Infinity` waits as long as it takes.
+   *
+   * @default 25000
+   */
+  timeout?: number | undefined;
+
+  /**
+   * Whether to end the process with `process.exit()`. If false, `process.exitCode` is set, the promise of `start()`
+   * resolves, and all listeners are taken off; the process then ends when nothing keeps it alive, or as its next
+   * signal says. That is also what becomes of `timeout` and of a second signal then: what is still running is given up,
+   * and nothing further begins.
+   *
+   * @default true
+   */
+  exit?: boolean | undefined;
+
+  /**
+   * Whether an uncaught exception or an unhandled rejection starts a shutdown, with exit code 1. It is printed on
+   * stderr as Node would, but without the line of code. One that comes during a shutdown is printed, makes the exit code
+   * 1, and changes nothing else. What the process does after an uncaught exception may be wrong, so do this only if
+   * the requests in flight are worth it.
+   *
+   * @default false
+   */
+  onError?: boolean | undefined;
+
+  /**
+   * Whether a native timer ends the process with code 1, after one line on stderr, if it is still there one second after
+   * `timeout`, for example because JavaScript blocks in a loop. On Linux it counts from the signal, even if JavaScript
+   * was blocked already when that came; elsewhere, and for `start()`, from when JavaScript runs. With `exit: false` it is
+   * taken back when the promise resolves.
+   *
+   * @default false
+   */
+  enforce?: boolean | undefined;
+}
+
+/** Ended by a shutdown. If it resolves to a report, that is heeded. */
+export interface ShutdownTerminator {
+  terminate(): PromiseLike<unknown>;
+}
+
+/** Called with what `start()` was called with: the name of a signal, an uncaught exception, or anything else. */
+export type ShutdownHook = (reason: unknown) => unknown;
+
+export interface GracefulShutdown {
+  /**
+   * Starts the shutdown, unless it has started. All calls, and signals, share one promise. It never rejects, and
+   * unless `exit` is false what awaits it has no more than a turn of the event loop before the process exits.
+   *
+   * @param reason is handed to the hooks, and is the reason of `signal`.
+   * @default reason 'start()'
+   *
+   * @example
+   * process.on('message', (message) => message === 'shutdown' && shutdown.start('asked by the parent'));
+   */
+  start(reason?: unknown): Promise<ShutdownReport>;
+
+  /**
+   * Takes every listener off `process` again. A shutdown that has started goes on, and `start()` still starts one.
+   */
+  uninstall(): void;
+
+  /** `running`, `stopping` from the first moment of a shutdown on, `stopped` when it is over. */
+  readonly state: 'running' | 'stopping' | 'stopped';
+
+  /**
+   * Aborted in the first moment of a shutdown, before any hook runs, with what started it as its reason.
+   *
+   * @example
+   * shutdown.signal.addEventListener('abort', () => worker.stopTakingJobs());
+   */
+  readonly signal: AbortSignal;
+}
+
+export interface ShutdownReport {
+  /** Whether the exit code is 0. */
+  graceful: boolean;
+  /** 1 if a hook failed, a termination was not graceful, there was an uncaught exception, or it was forced. */
+  exitCode: 0 | 1;
+  /** What `start()` was called with, or the name of the signal, or the uncaught exception. */
+  reason: unknown;
+  /** From the start until everything had ended or was given up, in milliseconds. */
+  durationMs: number;
+  /** The report of each terminator, in their order. Null if it had not ended, failed, or gives none. */
+  terminations: (TerminationReport | null)[];
+  /** Why hooks and terminators failed. That of a hook which timed out has the code `ERR_HOOK_TIMEOUT`. */
+  errors: { name: string; error: unknown }[];
+}
+
+/**
+ * Opens a server of health probes and metrics on a thread of its own, which answers also while the event loop is
+ * blocked. It begins neither ready nor started: call `signalReady()` when requests can come.
+ *
+ * The status code is what counts: 200 or 503. The body says why, as small JSON: `{"status":"ok"}`, or
+ * `{"status":"unavailable","reasons":["terminating"]}`. The reasons are `stalled`, `terminating`, `not-ready`,
+ * `not-started`, `check-failed` and `check-pending`. `?verbose` adds what is known.
+ *
+ * | path | 200 if |
+ * | --- | --- |
+ * | `/livez`, `/live` | the event loop has not been stalled for longer than `stallThreshold`; also while terminating |
+ * | `/readyz`, `/ready` | that, and signalled ready, no shutdown or termination has begun, and every check has passed |
+ * | `/startupz` | `signalStarted()` or `signalReady()` has been called |
+ * | `/healthz`, `/health` | all of these |
+ * | `/metrics` | always: metrics in the text format of Prometheus |
+ *
+ * GET and HEAD are answered; other methods 405, other paths 404. At most 64 connections are open: for one more,
+ * the one that has been silent for longest is closed. A connection on which no request has come for 5 seconds is
+ * closed. Heads over 8 KiB and requests with a body are refused.
+ *
+ * It does not keep the process alive. In a cluster each process needs a port of its own: this one is not shared.
+ *
+ * The promise rejects:
+ * - with a `TypeError` `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`, or a `RangeError` `ERR_OUT_OF_RANGE`, if an
+ *   option is wrong;
+ * - with `EADDRINUSE`, `EADDRNOTAVAIL` or `EACCES`, as `server.listen()` would, if the address can't be had.
+ *
+ * @example
+ * const probes = await createProbeServer({ port: 9000, terminators: [terminator] });
+ * server.listen(8080, () => probes.signalReady());
+ */
+export function createProbeServer(options: ProbeServerOptions): Promise<ProbeServer>;
+
+export interface ProbeServerOptions {
+  /** The port to listen on. 0 for any that is free; see `port` of the probe server. */
+  port: number;
+
+  /**
+   * The IP address to listen on, or `'localhost'` for 127.0.0.1. By default every address of the machine, IPv6 and
+   * IPv4, since the kubelet asks at the address of the pod.
+   *
+   * @default '::', or '0.0.0.0' without IPv6
+   */
+  host?: string | undefined;
+
+  /**
+   * The terminators whose terminations take readiness away, and whose servers the metrics are about. `/readyz` is
+   * 503 from the instant in which a termination of one of their servers begins, by whomever, until the process ends
+   * or the server listens again. It is so for good from the instant in which a shutdown of `createGracefulShutdown()`
+   * begins that has one of them, before any of its hooks. While the probe server is open it stays attached to them, also if they are detached.
+   *
+   * @default []
+   */
+  terminators?: readonly HttpTerminator[] | undefined;
+
+  /**
+   * How long the event loop may be stalled, in milliseconds, before `/livez` fails. It fails at most 100 ms later
+   * than that, and recovers when the loop turns again. `Infinity` for never.
+   *
+   * The default is far beyond what collecting garbage or a large document takes. Together with the kubelet's own
+   * patience (three failures, ten seconds apart) it restarts what will not come back by itself.
+   *
+   * @default 10000
+   */
+  stallThreshold?: number | undefined;
+
+  /**
+   * Other paths for the endpoints: a path or a list in place of those above, or `false` for none.
+   *
+   * @default {}
+   */
+  paths?: ProbePaths | undefined;
+
+  /**
+   * Whether there are metrics.
+   *
+   * @default true
+   */
+  metrics?: boolean | undefined;
+
+  /**
+   * What else has to be true for the process to be ready, by name. Each check fails by throwing or rejecting, or by
+   * taking longer than `checkTimeout`, upon which its signal is aborted; what it returns does not matter. They are
+   * run at once and then every `checkInterval`, never by a probe. Until a check has ended once it is pending, and
+   * the process not ready. Names are shown by `?verbose`, errors are not.
+   *
+   * @default {}
+   *
+   * @example
+   * const checks = { database: (signal) => pool.query({ text: 'SELECT 1', signal }) };
+   */
+  checks?: Readonly<Record<string, (signal: AbortSignal) => unknown>> | undefined;
+
+  /**
+   * How long to wait between two runs of a check, in milliseconds.
+   *
+   * @default 10000
+   */
+  checkInterval?: number | undefined;
+
+  /**
+   * How long a check may take, in milliseconds.
+   *
+   * @default 5000
+   */
+  checkTimeout?: number | undefined;
+}
+
+export interface ProbePaths {
+  livez?: string | readonly string[] | false | undefined;
+  readyz?: string | readonly string[] | false | undefined;
+  startupz?: string | readonly string[] | false | undefined;
+  healthz?: string | readonly string[] | false | undefined;
+  metrics?: string | readonly string[] | false | undefined;
+}
+
+export interface ProbeServer {
+  /** The process can take requests from now on. It has started, too. */
+  signalReady(): void;
+
+  /** The process can take no requests for now. */
+  signalNotReady(): void;
+
+  /** The process has started, though it may not be ready yet. There is no way back. */
+  signalStarted(): void;
+
+  /** Ends the server. When the promise resolves its port is free. Signals are ignored from now on. */
+  close(): Promise<void>;
+
+  /** Where it listens, as `net.Server#address()` says it; null once it is closed. */
+  address(): { address: string; family: 'IPv4' | 'IPv6'; port: number } | null;
+
+  /** The port that it listens on, or has listened on. */
+  readonly port: number;
+
+  /**
+   * Closes it, for `await using`.
+   *
+   * @example
+   * await using probes = await createProbeServer({ port: 0 });
+   */
+  [Symbol.asyncDispose](): Promise<void>;
+}

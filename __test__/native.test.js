@@ -2,6 +2,7 @@
 
 const assert = require('node:assert/strict');
 const fs = require('node:fs');
+const os = require('node:os');
 const path = require('node:path');
 const { it } = require('node:test');
 const native = require('../lib/native');
@@ -41,4 +42,43 @@ it('an unknown driver or connection is an error or nothing, never a crash', () =
   native.release(key);
   native.release(key);
   assert.throws(() => native.state(key));
+});
+
+it('an unknown probe server, check or server is an error or nothing, never a crash', () => {
+  for (const call of ['beat', 'signalReady', 'signalStarted', 'leaving', 'checked', 'counted']) {
+    assert.throws(() => native[call](4_000_000_000, 0, 0, 0, 0, 0), Error);
+  }
+  native.closeProbeServer(4_000_000_000);
+  const plan = {
+    host: '127.0.0.1',
+    port: 0,
+    heartbeat: -1,
+    stallThreshold: Number.NaN,
+    paths: [],
+    checks: [],
+    servers: [],
+  };
+  assert.throws(() => native.openProbeServer({ ...plan, host: 'nowhere' }), /no address/);
+  assert.throws(
+    () => native.openProbeServer({ ...plan, servers: [{ key: 4_000_000_000, protocol: 'http' }] }),
+    /no driver/,
+  );
+  assert.throws(() => native.openProbeServer({ ...plan, paths: [{ path: '/', endpoint: 99 }] }));
+  const { key } = native.openProbeServer(plan);
+  native.checked(key, 7, true);
+  native.counted(key, 7, 1, 1, 1, 1);
+  native.closeProbeServer(key);
+  native.closeProbeServer(key);
+});
+
+it('what is no time, no signal, or names nothing to enforce, is an error or nothing, never a crash', () => {
+  for (const time of [Number.NaN, -1, Number.POSITIVE_INFINITY, Number.MAX_VALUE]) {
+    assert.throws(() => native.enforce(time, ''));
+    assert.throws(() => native.guard([], time, ''));
+  }
+  for (const number of [-1, 0, 65, 2 ** 31 - 1, os.constants.signals.SIGKILL, os.constants.signals.SIGWINCH]) {
+    assert.throws(() => native.guard([number], 60_000, ''));
+  }
+  native.relent(4_000_000_000);
+  native.unguard(4_000_000_000);
 });

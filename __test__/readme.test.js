@@ -1,4 +1,4 @@
-// Every piece of JavaScript in the README, run as it stands there.
+// Every piece of JavaScript in the README and in docs/migrating.md, run as it stands there.
 
 const assert = require('node:assert/strict');
 const diagnosticsChannel = require('node:diagnostics_channel');
@@ -11,7 +11,7 @@ const { it } = require('node:test');
 const grpc = require('@grpc/grpc-js');
 const { Server: SocketServer } = require('socket.io');
 const { WebSocket, WebSocketServer } = require('ws');
-const { createHttpTerminator } = require('..');
+const { createGracefulShutdown, createHttpTerminator, createProbeServer } = require('..');
 const { connect, requestText } = require('./support/client');
 const { closeEverything, credentials, transports } = require('./support/transports');
 
@@ -176,6 +176,80 @@ it('behind a load balancer', async (test) => {
   await terminated;
 });
 
+it('from SIGTERM to exit', async (test) => {
+  const server = http.createServer();
+  const terminator = createHttpTerminator({ server });
+  await listening(test, server);
+  const steps = [];
+  const step = (name) => async () => steps.push([name, server.listening]);
+  const { shutdown } = run(
+    'createGracefulShutdown',
+    {
+      // The tests exit by themselves, and with a code of their own.
+      createGracefulShutdown: (options) => createGracefulShutdown({ ...options, signals: [], exit: false }),
+      terminator,
+      registry: { leave: step('registry') },
+      database: { end: step('database') },
+      cache: { quit: step('cache') },
+    },
+    ['shutdown'],
+  );
+  const { exitCode } = process;
+  assert.equal((await shutdown.start()).graceful, true);
+  process.exitCode = exitCode;
+  assert.deepEqual(steps, [
+    ['registry', true],
+    ['cache', false],
+    ['database', false],
+  ]);
+});
+
+it('health probes', async (test) => {
+  const server = http.createServer();
+  // Its port may be in use where this runs.
+  const anyPort = (options) => createProbeServer({ ...options, port: 0, host: '127.0.0.1' });
+  const database = { ping: async ({ signal }) => assert.equal(signal.aborted, false) };
+  const { start } = run('createProbeServer', { createHttpTerminator, createProbeServer: anyPort, server, database }, [
+    'start',
+  ]);
+  test.after(() => closeEverything(server));
+  const { terminator, probes } = await start();
+  test.after(() => probes.close());
+  await once(server, 'listening');
+  const status = async () => (await fetch(`http://127.0.0.1:${probes.port}/readyz`)).status;
+  assert.equal(await status(), 200);
+  const terminated = terminator.terminate();
+  assert.equal(await status(), 503);
+  await createHttpTerminator({ server }).terminate();
+  await terminated;
+});
+
+it('migrating, all of it together', async (test) => {
+  const migrating = fs.readFileSync(path.join(__dirname, '..', 'docs', 'migrating.md'), 'utf8');
+  const [piece, ...others] = [...migrating.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code);
+  assert.deepEqual(others, []);
+  let ended = false;
+  const given = {
+    app: { listen: () => http.createServer().listen(0, '127.0.0.1') },
+    createHttpTerminator: (options) => createHttpTerminator({ ...options, shutdownDelay: 0 }),
+    createGracefulShutdown: (options) => createGracefulShutdown({ ...options, signals: [], exit: false }),
+    createProbeServer: (options) => createProbeServer({ ...options, port: 0, host: '127.0.0.1' }),
+    database: { end: () => (ended = true) },
+  };
+  const AsyncFunction = (async () => {}).constructor;
+  const code = `'use strict';${piece}\nreturn { server, shutdown, probes };`;
+  const { server, shutdown, probes } = await new AsyncFunction(...Object.keys(given), code)(...Object.values(given));
+  test.after(() => closeEverything(server));
+  test.after(() => probes.close());
+  const status = async () => (await fetch(`http://127.0.0.1:${probes.port}/readyz`)).status;
+  assert.equal(await status(), 200);
+  const { exitCode } = process;
+  assert.equal((await shutdown.start()).graceful, true);
+  process.exitCode = exitCode;
+  assert.equal(await status(), 503);
+  assert.equal(ended, true);
+});
+
 it('watching it', async () => {
   const lines = [];
   const console = { log: (...line) => lines.push(line) };
@@ -192,14 +266,32 @@ it('nothing in it was left out', () => {
 });
 
 it('its defaults are those of the code', () => {
-  const options = fs.readFileSync(path.join(__dirname, '..', 'lib', 'options.js'), 'utf8');
+  const files = ['options.js', 'probe-options.js'].map((name) => path.join(__dirname, '..', 'lib', name));
+  const options = files
+    .map((file) => fs.readFileSync(file, 'utf8'))
+    .join('')
+    .replaceAll('_000;', '000;');
   const types = fs.readFileSync(path.join(__dirname, '..', 'index.d.ts'), 'utf8');
   for (const [name, constant] of [
     ['httpResponseTimeout', 'DEFAULT_HTTP_RESPONSE_TIMEOUT'],
     ['shutdownDelay', 'DEFAULT_SHUTDOWN_DELAY'],
     ['webSocketCloseCode', 'DEFAULT_WEB_SOCKET_CLOSE_CODE'],
+    ['stallThreshold', 'DEFAULT_STALL_THRESHOLD'],
   ]) {
     const [, value] = new RegExp(`const ${constant} = (\\d+);`).exec(options);
+    assert.match(readme, new RegExp(`\\| \`${name}\` \\| \`${value}\` \\|`));
+    assert.match(types, new RegExp(`@default ${value}\\n   \\*/\\n  ${name}\\?:`));
+  }
+});
+
+it('the defaults of a shutdown are those of the code', () => {
+  const options = fs.readFileSync(path.join(__dirname, '..', 'lib', 'shutdown-options.js'), 'utf8');
+  const types = fs.readFileSync(path.join(__dirname, '..', 'index.d.ts'), 'utf8');
+  for (const [name, constant] of [
+    ['hookTimeout', 'DEFAULT_HOOK_TIMEOUT'],
+    ['timeout', 'DEFAULT_TIMEOUT'],
+  ]) {
+    const value = new RegExp(`const ${constant} = ([\\d_]+);`).exec(options)[1].replace('_', '');
     assert.match(readme, new RegExp(`\\| \`${name}\` \\| \`${value}\` \\|`));
     assert.match(types, new RegExp(`@default ${value}\\n   \\*/\\n  ${name}\\?:`));
   }

@@ -13,6 +13,7 @@ const parts = {
   lost: () => require('./lost-requests'),
   import: () => require('./import-time'),
   native: () => require('./native-calls'),
+  probes: () => require('./probe-latency'),
 };
 
 main(process.argv.slice(2));

@@ -97,6 +97,12 @@ class Attachment {
     if (server.listening) this.#watch();
   }
 
+  /** @returns {'http' | 'https' | 'http2'} */
+  get protocol() {
+    if (isHttp2(this.server)) return 'http2';
+    return this.isSecure ? 'https' : 'http';
+  }
+
   get state() {
     return native.state(this.key);
   }

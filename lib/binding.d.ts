@@ -33,6 +33,13 @@ export const Milestone: {
 };
 export const Arriving: { readonly Nothing: number; readonly Body: number; readonly NextRequest: number };
 export const Transport: { readonly Plain: number; readonly Tls: number };
+export const ProbeEndpoint: {
+  readonly Live: number;
+  readonly Ready: number;
+  readonly Startup: number;
+  readonly Health: number;
+  readonly Metrics: number;
+};
 
 export interface Report {
   graceful: boolean;
@@ -55,6 +62,27 @@ export interface Stats {
   upgraded: number;
   requests: number;
   tasks: number;
+}
+
+export interface ProbeServerPlan {
+  host: string;
+  port: number;
+  heartbeat: number;
+  stallThreshold: number;
+  paths: { path: string; endpoint: number }[];
+  checks: string[];
+  servers: { key: number; protocol: string }[];
+}
+
+export interface OpenProbeServer {
+  key: number;
+  host: string;
+  port: number;
+}
+
+export interface ProbeServerRefusal {
+  errno?: number | null;
+  reason: string;
 }
 
 export function create(): number;
@@ -97,3 +125,24 @@ export function turned(key: number): Actions;
 export function timedOut(key: number): Actions;
 export function serverClosed(key: number): Actions;
 export function listening(key: number): Actions;
+export function openProbeServer(plan: ProbeServerPlan): OpenProbeServer | ProbeServerRefusal;
+export function closeProbeServer(key: number): void;
+export function signalReady(key: number, ready: boolean): void;
+export function signalStarted(key: number): void;
+export function leaving(key: number): void;
+export function beat(key: number): void;
+export function checked(key: number, place: number, passed: boolean): void;
+export function counted(
+  key: number,
+  place: number,
+  idle: number,
+  active: number,
+  upgraded: number,
+  requests: number,
+): void;
+/** Names what `relent` takes back. */
+export function enforce(after: number, line: string): number;
+export function relent(key: number): void;
+/** Names what `unguard` takes back. */
+export function guard(signals: number[], after: number, line: string): number;
+export function unguard(key: number): void;

@@ -4,6 +4,17 @@
 const { inspect } = require('node:util');
 
 /**
+ * Node's own words for what may keep a server from listening.
+ *
+ * @type {Record<string, string | undefined>}
+ */
+const WORDS = {
+  EACCES: 'permission denied',
+  EADDRINUSE: 'address already in use',
+  EADDRNOTAVAIL: 'address not available',
+};
+
+/**
  * @param {string} name
  * @param {string} expected completes "must be …"
  * @param {unknown} received
@@ -41,6 +52,41 @@ function outOfRange(name, range, received) {
   );
 }
 
+/** @param {string} signal */
+function unknownSignal(signal) {
+  return withCode(new TypeError(`Unknown signal: ${signal}`), 'ERR_UNKNOWN_SIGNAL');
+}
+
+/** @param {string} what begins the sentence */
+function unsupportedInWorker(what) {
+  return withCode(new TypeError(`${what} is not supported in workers`), 'ERR_WORKER_UNSUPPORTED_OPERATION');
+}
+
+/**
+ * @param {string} name
+ * @param {number} time in milliseconds
+ */
+function hookTimedOut(name, time) {
+  return withCode(new Error(`${name} took longer than ${time} ms`), 'ERR_HOOK_TIMEOUT');
+}
+
+/**
+ * As `net.Server#listen()` fails.
+ *
+ * @param {{ errno?: number | null, reason: string }} refusal the operating system's
+ * @param {string} host
+ * @param {number} port
+ */
+function listenFailed({ errno, reason }, host, port) {
+  const { constants } = require('node:os');
+  const [name = 'UNKNOWN'] = Object.entries(constants.errno).find(([, number]) => number === errno) ?? [];
+  // Windows has numbers of its own for sockets.
+  const code = name.replace(/^WSA/, '');
+  const words = WORDS[code] ?? reason;
+  const error = new Error(`listen ${code}: ${words} ${host}:${port}`);
+  return Object.assign(withCode(error, code), { syscall: 'listen', address: host, port });
+}
+
 /**
  * @template {Error} E
  * @param {E} error
@@ -65,4 +111,12 @@ function describe(value) {
   return `type ${typeof value} (${shown.length > 28 ? `${shown.slice(0, 25)}...` : shown})`;
 }
 
-module.exports = { invalidArgumentType, invalidArgumentValue, outOfRange };
+module.exports = {
+  hookTimedOut,
+  invalidArgumentType,
+  invalidArgumentValue,
+  listenFailed,
+  outOfRange,
+  unknownSignal,
+  unsupportedInWorker,
+};

@@ -165,4 +165,4 @@ function parseCloseCode(name, code) {
   return code;
 }
 
-module.exports = { parseOptions };
+module.exports = { parseOptions, parseTimeout };

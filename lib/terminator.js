@@ -12,6 +12,31 @@ const { parseOptions } = require('./options');
 const STATES = /** @type {const} */ (['draining', 'delaying', 'serving']);
 
 /**
+/**
+ * What terminators are about, for those who are given them: the servers that each ends, and the attachments to them
+ * if it is not detached.
+ *
+ * @type {WeakMap<object, { servers: readonly import('node:net').Server[], attachments: () => readonly Attachment[] }>}
+ */
+const insides = new WeakMap();
+
+/**
+ * @param {unknown} terminator
+ * @returns {readonly import('node:net').Server[] | undefined} nothing if it is none of ours
+ */
+function serversOf(terminator) {
+  return insides.get(/** @type {object} */ (terminator))?.servers;
+}
+
+/**
+ * @param {unknown} terminator
+ * @returns {readonly Attachment[]} none if it is none of ours
+ */
+function attachmentsOf(terminator) {
+  return insides.get(/** @type {object} */ (terminator))?.attachments() ?? [];
+}
+
+/**
  * @param {unknown} options
  * @returns {HttpTerminator}
  */
@@ -40,7 +65,8 @@ function createHttpTerminator(options) {
   attachments();
 
   // Nothing here uses `this`: callers take it apart, as in `const { terminate } = createHttpTerminator(…)`.
-  return {
+  /** @type {HttpTerminator} */
+  const terminator = {
     terminate,
     waitUntil,
     detach,
@@ -59,6 +85,8 @@ function createHttpTerminator(options) {
       await terminate();
     },
   };
+  insides.set(terminator, { servers, attachments: () => attached ?? [] });
+  return terminator;
 
   function terminate() {
     const outcomes = attachments().map((attachment) => attachment.terminate(plan));
@@ -125,4 +153,4 @@ function sum(left, right) {
   return Object.fromEntries(entries);
 }
 
-module.exports = { createHttpTerminator };
+module.exports = { attachmentsOf, createHttpTerminator, serversOf };

@@ -5,25 +5,32 @@
 //! that report events return the actions that follow, as a flat list of kind and id; or nothing, so
 //! that the usual case costs no allocation.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Function, Int32Array};
+use napi::bindgen_prelude::{Either, Function, Int32Array};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
-use napi::{Error, Result, Status};
+use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 use slab::Slab;
 
-use crate::drain::{self, Action, ConnectionId, KeepAlive, Phase, Plan};
-use crate::driver::{Driver, Wake};
+use crate::drain::{self, Action, ConnectionId, KeepAlive, Plan};
+use crate::driver::{Driver, Wake, now};
+use crate::enforcement;
 use crate::kernel;
+use crate::probe::health::{Check, Health, Open, Outcome, Server};
+use crate::probe::server::ProbeServer;
+use crate::probe::site::{Endpoint, Site};
 
 thread_local! {
     // One table for each JavaScript thread: drivers never cross threads, so nothing is locked.
     static DRIVERS: RefCell<Slab<Driver>> = const { RefCell::new(Slab::new()) };
+    static PROBE_SERVERS: RefCell<Slab<ProbeServer>> = const { RefCell::new(Slab::new()) };
+    /// Whether they are sure to be closed when the environment ends.
+    static PROBE_SERVERS_END: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Kind and id of each action, one after the other.
@@ -188,12 +195,7 @@ pub fn release(key: u32) {
 /// `serving`, `delaying`, `draining` or `terminated`.
 #[napi(catch_unwind)]
 pub fn state(key: u32) -> Result<&'static str> {
-    with_driver(key, |driver| match driver.phase() {
-        Phase::Serving => "serving",
-        Phase::Delaying => "delaying",
-        Phase::Reading | Phase::Draining => "draining",
-        Phase::Terminated => "terminated",
-    })
+    with_driver(key, |driver| driver.phase().name())
 }
 
 /// What is open.
@@ -443,6 +445,214 @@ pub fn server_closed(key: u32) -> Result<Actions> {
 #[napi(catch_unwind)]
 pub fn listening(key: u32) -> Result<Actions> {
     event(key, Driver::listening)
+}
+
+/// What a path of a probe server asks for; see `Endpoint` in the crate's `probe` module.
+#[napi]
+pub enum ProbeEndpoint {
+    /// Whether the process should be restarted.
+    Live,
+    /// Whether the process should get requests.
+    Ready,
+    /// Whether the process has started.
+    Startup,
+    /// All of these.
+    Health,
+    /// The metrics.
+    Metrics,
+}
+
+impl From<ProbeEndpoint> for Endpoint {
+    fn from(endpoint: ProbeEndpoint) -> Self {
+        match endpoint {
+            ProbeEndpoint::Live => Self::Live,
+            ProbeEndpoint::Ready => Self::Ready,
+            ProbeEndpoint::Startup => Self::Startup,
+            ProbeEndpoint::Health => Self::Health,
+            ProbeEndpoint::Metrics => Self::Metrics,
+        }
+    }
+}
+
+/// A path of a probe server.
+#[napi(object, object_to_js = false)]
+pub struct ProbePath {
+    /// The path, beginning with a slash.
+    pub path: String,
+    /// What it asks for.
+    pub endpoint: ProbeEndpoint,
+}
+
+/// A server whose driver a probe server watches.
+#[napi(object, object_to_js = false)]
+pub struct ProbedServer {
+    /// Names its driver.
+    pub key: u32,
+    /// `http`, `https` or `http2`.
+    pub protocol: String,
+}
+
+/// What a probe server is to be.
+#[napi(object, object_to_js = false)]
+pub struct ProbeServerPlan {
+    /// The address to listen on.
+    pub host: String,
+    /// The port to listen on; 0 for any that is free.
+    pub port: u16,
+    /// How often `beat` is called, in milliseconds.
+    pub heartbeat: f64,
+    /// How long the event loop may be stalled, in milliseconds, for which there may be no limit.
+    pub stall_threshold: f64,
+    /// What there is to ask for.
+    pub paths: Vec<ProbePath>,
+    /// The names of the checks, each as a JSON string.
+    pub checks: Vec<String>,
+    /// The servers to watch.
+    pub servers: Vec<ProbedServer>,
+}
+
+/// A probe server that is open.
+#[napi(object, object_from_js = false)]
+pub struct OpenProbeServer {
+    /// Names it until `close_probe_server`.
+    pub key: u32,
+    /// The address that it listens on.
+    pub host: String,
+    /// The port that it listens on.
+    pub port: u16,
+}
+
+/// Why a probe server could not be opened.
+#[napi(object, object_from_js = false)]
+pub struct ProbeServerRefusal {
+    /// The operating system's number for it, if it has one.
+    pub errno: Option<i32>,
+    /// In words.
+    pub reason: String,
+}
+
+/// Opens a probe server, which answers from now on.
+#[napi(catch_unwind)]
+pub fn open_probe_server(env: Env, plan: ProbeServerPlan) -> Result<Either<OpenProbeServer, ProbeServerRefusal>> {
+    let host = plan.host.parse().map_err(|_| Error::new(Status::InvalidArg, "the host is no address"))?;
+    let mut servers = Vec::new();
+    for ProbedServer { key, protocol } in plan.servers {
+        servers.push(Server::new(protocol, with_driver(key, Driver::watch)?));
+    }
+    let checks = plan.checks.into_iter().map(Check::new).collect();
+    let heartbeat = milliseconds(plan.heartbeat).unwrap_or_default();
+    let health = Arc::new(Health::new(heartbeat, milliseconds(plan.stall_threshold), checks, servers, now()));
+    let endpoints = plan.paths.into_iter().map(|ProbePath { path, endpoint }| (path, endpoint.into())).collect();
+    close_probe_servers_with(&env)?;
+    match ProbeServer::open(SocketAddr::new(host, plan.port), Site { health, endpoints }) {
+        Ok(server) => {
+            let address = server.address();
+            let key = PROBE_SERVERS.with_borrow_mut(|servers| to_u32(servers.insert(server)));
+            Ok(Either::A(OpenProbeServer { key, host: address.ip().to_string(), port: address.port() }))
+        }
+        Err(error) => Ok(Either::B(ProbeServerRefusal { errno: error.raw_os_error(), reason: error.to_string() })),
+    }
+}
+
+/// A thread of ours must not outlive the environment: what it runs may be unloaded with it.
+fn close_probe_servers_with(env: &Env) -> Result<()> {
+    if !PROBE_SERVERS_END.get() {
+        env.add_env_cleanup_hook((), |()| {
+            PROBE_SERVERS_END.set(false);
+            drop(PROBE_SERVERS.take());
+        })?;
+        PROBE_SERVERS_END.set(true);
+    }
+    Ok(())
+}
+
+/// Closes a probe server. When this returns, its port is free.
+#[napi(catch_unwind)]
+pub fn close_probe_server(key: u32) {
+    drop(PROBE_SERVERS.with_borrow_mut(|servers| servers.try_remove(key as usize)));
+}
+
+/// The process can take requests, or can't.
+#[napi(catch_unwind)]
+pub fn signal_ready(key: u32, ready: bool) -> Result<()> {
+    with_health(key, |health| health.signal_ready(ready))
+}
+
+/// The process has started.
+#[napi(catch_unwind)]
+pub fn signal_started(key: u32) -> Result<()> {
+    with_health(key, Health::signal_started)
+}
+
+/// The process is about to go, and never ready again.
+#[napi(catch_unwind)]
+pub fn leaving(key: u32) -> Result<()> {
+    with_health(key, Health::note_leaving)
+}
+
+/// The event loop turns.
+#[napi(catch_unwind)]
+pub fn beat(key: u32) -> Result<()> {
+    with_health(key, |health| health.beat(now()))
+}
+
+/// A check, named by its place, has passed or not.
+#[napi(catch_unwind)]
+pub fn checked(key: u32, place: u32, passed: bool) -> Result<()> {
+    with_health(key, |health| {
+        health.note_check(place as usize, if passed { Outcome::Passed } else { Outcome::Failed });
+    })
+}
+
+/// What is open on a server, named by its place.
+#[napi(catch_unwind)]
+pub fn counted(key: u32, place: u32, idle: u32, active: u32, upgraded: u32, requests: u32) -> Result<()> {
+    with_health(key, |health| health.note_open(place as usize, Open { idle, active, upgraded, requests }))
+}
+
+fn with_health<T>(key: u32, use_it: impl FnOnce(&Health) -> T) -> Result<T> {
+    PROBE_SERVERS.with_borrow(|servers| match servers.get(key as usize) {
+        Some(server) => Ok(use_it(&server.site.health)),
+        None => Err(Error::new(Status::InvalidArg, format!("no probe server has the key {key}"))),
+    })
+}
+
+/// Ends the process with code 1 in `after` milliseconds, after it has written `line` to stderr. Gives the key that
+/// names this until `relent`.
+///
+/// # Errors
+///
+/// When no thread can be had to keep the time, or it is no time.
+#[napi(catch_unwind)]
+pub fn enforce(after: f64, line: String) -> Result<u32> {
+    Ok(to_u32(enforcement::enforce(time(after)?, line)?))
+}
+
+/// Lets the process live. A key that names nothing does no harm.
+#[napi(catch_unwind)]
+pub fn relent(key: u32) {
+    enforcement::relent(key as usize);
+}
+
+/// Enforces the same as soon as one of these signals has come, which JavaScript must be listening to. Gives the key
+/// that names this until `unguard`.
+///
+/// # Errors
+///
+/// When the platform does not tell, or there is no such signal.
+#[napi(catch_unwind)]
+pub fn guard(signals: Vec<i32>, after: f64, line: String) -> Result<u32> {
+    Ok(to_u32(enforcement::guard(signals, time(after)?, line)?))
+}
+
+/// Guards against these signals no longer, nor enforces what has come of it.
+#[napi(catch_unwind)]
+pub fn unguard(key: u32) {
+    enforcement::unguard(key as usize);
+}
+
+fn time(after: f64) -> Result<Duration> {
+    milliseconds(after).ok_or_else(|| Error::new(Status::InvalidArg, format!("{after} is no time to wait for")))
 }
 
 fn event(key: u32, happened: impl FnOnce(&mut Driver)) -> Result<Actions> {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::alarm::{Alarm, AlarmClock};
 use crate::drain::{Action, ConnectionId, Drain, Finished, Phase, Plan, Report, Rhythm, Stats, Transport};
 use crate::kernel::Listener;
+use crate::watch::Watch;
 
 /// Called on the alarm's thread when [`Driver::timed_out`] is due; must only pass that on.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -26,6 +27,8 @@ pub struct Driver {
     alarm: Option<Alarm>,
     /// Held from when the listener is to close until it has closed.
     listener: Option<Listener>,
+    /// Present once somebody else wants to know how far the server has come.
+    watch: Option<Arc<Watch>>,
 }
 
 /// What it takes to be called back from beyond the event loop.
@@ -45,6 +48,19 @@ impl Driver {
     #[must_use]
     pub fn report(&self) -> &Report {
         self.drain.report()
+    }
+
+    /// Where other threads can see how far the server has come, from now on.
+    pub fn watch(&mut self) -> Arc<Watch> {
+        let watch = Arc::clone(self.watch.get_or_insert_default());
+        self.update_watch();
+        watch
+    }
+
+    fn update_watch(&self) {
+        if let Some(watch) = &self.watch {
+            watch.note(self.drain.phase(), self.drain.began(), self.drain.report());
+        }
     }
 
     /// What is open.
@@ -146,6 +162,7 @@ impl Driver {
             self.waker = Some(Waker { clock: AlarmClock::start()?, wake });
         }
         self.drain.handle_terminate(plan, now());
+        self.update_watch();
         Ok(())
     }
 
@@ -231,11 +248,14 @@ impl Driver {
             self.waker = None;
             self.listener = None;
         }
+        self.update_watch();
         actions
     }
 }
 
+/// What time it is.
+#[must_use]
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
 }

@@ -80,7 +80,7 @@ use listener::{ACCEPT_AT_MOST, Listener};
 
 pub use connection::{Arriving, State, Transport};
 pub use keep_alive::{KeepAlive, Rhythm};
-pub use report::{Report, Stats};
+pub use report::{Connections, Report, Requests, Stats};
 
 /// How many idle connections are closed in one turn of the event loop.
 ///
@@ -110,9 +110,10 @@ pub const PING_AT_MOST: Duration = Duration::from_millis(100);
 pub type ConnectionId = usize;
 
 /// Where the server is in its course; see the diagram in the module's documentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Nothing is asked of the machine. Next: `Delaying`, `Reading`.
+    #[default]
     Serving,
     /// The listener still accepts, and every HTTP/1 answer says close: whoever routes requests here
     /// learns to do without. Next: `Reading`.
@@ -124,6 +125,19 @@ pub enum Phase {
     Draining,
     /// The termination has resolved. Next: `Serving`, or `Delaying` or `Reading` when terminated once more.
     Terminated,
+}
+
+impl Phase {
+    /// What it is called outside.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Delaying => "delaying",
+            Self::Reading | Self::Draining => "draining",
+            Self::Terminated => "terminated",
+        }
+    }
 }
 
 /// How a server is to be terminated.
@@ -314,6 +328,12 @@ impl Drain {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// When the termination that runs began.
+    #[must_use]
+    pub fn began(&self) -> Option<Instant> {
+        self.began
     }
 
     /// What is open at this moment, as far as the machine was told of it.

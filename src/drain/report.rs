@@ -50,6 +50,30 @@ pub struct Tasks {
     pub abandoned: u32,
 }
 
+impl Connections {
+    /// These and others together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            idle: self.idle.saturating_add(other.idle),
+            drained: self.drained.saturating_add(other.drained),
+            forced: self.forced.saturating_add(other.forced),
+        }
+    }
+}
+
+impl Requests {
+    /// These and others together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            completed: self.completed.saturating_add(other.completed),
+            late: self.late.saturating_add(other.late),
+            cut: self.cut.saturating_add(other.cut),
+        }
+    }
+}
+
 impl Report {
     /// Whether everything ended by itself.
     #[must_use]

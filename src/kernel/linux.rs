@@ -1,6 +1,7 @@
 //! A listener's accept queue, and a gate before it.
 
 mod sharing;
+pub mod signals;
 #[cfg(test)]
 mod tests;
 

@@ -27,6 +27,8 @@
 //! |---|---|---|---|
 //! | [`Listener`] | yes; recent kernels want CAP_NET_ADMIN for `hold` | unsupported | unsupported |
 //! | [`unread`] | yes | yes | unsupported |
+//! | [`signals`] | yes | unsupported | unsupported |
+//! | [`end_process`] | yes | yes | yes, but libraries are told |
 //!
 //! Unsupported is an error of the kind [`std::io::ErrorKind::Unsupported`]; whoever calls goes on without.
 //!
@@ -40,16 +42,18 @@
 
 #[cfg(target_os = "linux")]
 mod linux;
+mod process;
 #[cfg(unix)]
 mod unix;
 #[cfg(not(target_os = "linux"))]
 mod unsupported;
 
 #[cfg(target_os = "linux")]
-pub use linux::Listener;
+pub use linux::{Listener, signals};
+pub use process::end_process;
 #[cfg(unix)]
 pub use unix::unread;
-#[cfg(not(target_os = "linux"))]
-pub use unsupported::Listener;
 #[cfg(not(unix))]
 pub use unsupported::unread;
+#[cfg(not(target_os = "linux"))]
+pub use unsupported::{Listener, signals};

@@ -59,6 +59,49 @@ pub fn unread(_descriptors: &[i32]) -> io::Result<Vec<bool>> {
     Err(unsupported("connections' receive queues are not known on this platform"))
 }
 
+/// Signals as they come: nobody hears of them here but JavaScript.
+pub mod signals {
+    use super::{Infallible, io, unsupported};
+
+    /// The signals that come: none on this platform.
+    #[derive(Debug)]
+    pub struct Signals {
+        never: Infallible,
+    }
+
+    impl Signals {
+        /// Would open the place where they arrive.
+        ///
+        /// # Errors
+        ///
+        /// Always, with [`io::ErrorKind::Unsupported`].
+        pub fn open() -> io::Result<Self> {
+            Err(unsupported("signals are not overheard on this platform"))
+        }
+
+        /// Would wait for the next one.
+        ///
+        /// # Errors
+        ///
+        /// Never, as there is nothing to wait at.
+        pub fn wait(&mut self) -> io::Result<i32> {
+            match self.never {}
+        }
+    }
+
+    /// Would have a signal come to [`Signals`] as well.
+    ///
+    /// # Errors
+    ///
+    /// Always, with [`io::ErrorKind::Unsupported`].
+    pub fn overhear(_signal: i32) -> io::Result<()> {
+        Err(unsupported("signals are not overheard on this platform"))
+    }
+
+    /// Would leave a signal to JavaScript alone again.
+    pub fn stop_overhearing(_signal: i32) {}
+}
+
 fn unsupported(what: &str) -> io::Error {
     io::Error::new(io::ErrorKind::Unsupported, what)
 }

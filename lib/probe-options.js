@@ -1,0 +1,195 @@
+// Turns what the caller of createProbeServer() passed into what lib/probe-server.js relies on, or throws.
+
+const { isIP } = require('node:net');
+const { invalidArgumentType, invalidArgumentValue, outOfRange } = require('./errors');
+const { ProbeEndpoint } = require('./native');
+const { serversOf } = require('./terminator');
+
+/** Far beyond what collecting garbage or a large document takes, and within one period of the kubelet's. */
+const DEFAULT_STALL_THRESHOLD = 10_000;
+const DEFAULT_CHECK_INTERVAL = 10_000;
+const DEFAULT_CHECK_TIMEOUT = 5_000;
+
+/** What setTimeout() can wait for at most. */
+const LONGEST_TIMER = 2 ** 31 - 1;
+
+/** The kubelet asks at the address of the pod. */
+const DEFAULT_HOSTS = ['::', '0.0.0.0'];
+const LOCALHOST = '127.0.0.1';
+
+/** By the names that Kubernetes has for them, and the paths that they are at by default. */
+const ENDPOINTS = {
+  livez: { endpoint: ProbeEndpoint.Live, paths: ['/livez', '/live'] },
+  readyz: { endpoint: ProbeEndpoint.Ready, paths: ['/readyz', '/ready'] },
+  startupz: { endpoint: ProbeEndpoint.Startup, paths: ['/startupz'] },
+  healthz: { endpoint: ProbeEndpoint.Health, paths: ['/healthz', '/health'] },
+  metrics: { endpoint: ProbeEndpoint.Metrics, paths: ['/metrics'] },
+};
+
+/** @typedef {import('../index').HttpTerminator} HttpTerminator */
+/** @typedef {(signal: AbortSignal) => unknown} Check */
+
+/**
+ * @typedef {object} ProbeOptions
+ * @property {number} port
+ * @property {readonly string[]} hosts of which the first one that can be had is listened on
+ * @property {readonly object[]} terminators
+ * @property {readonly import('node:net').Server[]} servers
+ * @property {number} stallThreshold
+ * @property {readonly { path: string, endpoint: number }[]} paths
+ * @property {readonly [name: string, check: Check][]} checks
+ * @property {number} checkInterval
+ * @property {number} checkTimeout
+ */
+
+/**
+ * @param {unknown} options
+ * @returns {ProbeOptions}
+ */
+function parseProbeOptions(options) {
+  if (typeof options !== 'object' || options === null) {
+    throw invalidArgumentType('options', 'an object', options);
+  }
+  const {
+    port,
+    host,
+    terminators = [],
+    stallThreshold = DEFAULT_STALL_THRESHOLD,
+    paths = {},
+    metrics = true,
+    checks = {},
+    checkInterval = DEFAULT_CHECK_INTERVAL,
+    checkTimeout = DEFAULT_CHECK_TIMEOUT,
+  } = /** @type {Record<string, unknown>} */ (options);
+  if (typeof metrics !== 'boolean') throw invalidArgumentType('options.metrics', 'of type boolean', metrics);
+  return {
+    port: parsePort('options.port', port),
+    hosts: parseHosts('options.host', host),
+    ...parseTerminators('options.terminators', terminators),
+    stallThreshold: parseThreshold('options.stallThreshold', stallThreshold),
+    paths: parsePaths('options.paths', paths, metrics),
+    checks: parseChecks('options.checks', checks),
+    checkInterval: parseTimer('options.checkInterval', checkInterval),
+    checkTimeout: parseTimer('options.checkTimeout', checkTimeout),
+  };
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} port
+ */
+function parsePort(name, port) {
+  if (typeof port !== 'number') throw invalidArgumentType(name, 'of type number', port);
+  if (!(Number.isInteger(port) && port >= 0 && port <= 65535)) {
+    throw outOfRange(name, 'an integer >= 0 and <= 65535', port);
+  }
+  return port;
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} host
+ */
+function parseHosts(name, host) {
+  if (host === undefined) return DEFAULT_HOSTS;
+  if (typeof host !== 'string') throw invalidArgumentType(name, 'of type string', host);
+  if (host === 'localhost') return [LOCALHOST];
+  // Nobody is asked for names: what listens must not depend on who answers. A zone is not part of an address.
+  if (isIP(host) === 0 || host.includes('%')) {
+    throw invalidArgumentValue(name, host, "must be an IP address or 'localhost'");
+  }
+  return [host];
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} terminators
+ */
+function parseTerminators(name, terminators) {
+  if (!Array.isArray(terminators)) throw invalidArgumentType(name, 'a list of terminators', terminators);
+  const servers = terminators.flatMap((terminator, index) => {
+    const found = serversOf(terminator);
+    if (found === undefined) {
+      throw invalidArgumentType(`${name}[${index}]`, 'a terminator made by createHttpTerminator()', terminator);
+    }
+    return found;
+  });
+  return { terminators, servers: [...new Set(servers)] };
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} threshold
+ */
+function parseThreshold(name, threshold) {
+  if (typeof threshold !== 'number') throw invalidArgumentType(name, 'of type number', threshold);
+  // Every loop is late by some microseconds.
+  if (!(threshold > 0)) throw outOfRange(name, '> 0 milliseconds, or Infinity', threshold);
+  return threshold;
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} time
+ */
+function parseTimer(name, time) {
+  if (typeof time !== 'number') throw invalidArgumentType(name, 'of type number', time);
+  if (!(time >= 1 && time <= LONGEST_TIMER)) {
+    throw outOfRange(name, `>= 1 and <= ${LONGEST_TIMER} milliseconds`, time);
+  }
+  return time;
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} given
+ * @param {boolean} metrics
+ */
+function parsePaths(name, given, metrics) {
+  if (typeof given !== 'object' || given === null) throw invalidArgumentType(name, 'an object', given);
+  // A misspelt name would leave open what was to be switched off.
+  const unknown = Object.keys(given).find((key) => !Object.hasOwn(ENDPOINTS, key));
+  if (unknown !== undefined) {
+    throw invalidArgumentValue(name, unknown, `may name only ${Object.keys(ENDPOINTS).join(', ')}`);
+  }
+  const chosen = Object.entries(ENDPOINTS).flatMap(([key, { endpoint, paths }]) => {
+    const value = /** @type {Record<string, unknown>} */ (given)[key];
+    const own = value === undefined ? paths : parsePathsOf(`${name}.${key}`, value);
+    return key === 'metrics' && !metrics ? [] : own.map((path) => ({ path, endpoint }));
+  });
+  const twice = chosen.find(({ path }, index) => chosen.findIndex((other) => other.path === path) !== index);
+  if (twice !== undefined) throw invalidArgumentValue(name, twice.path, 'must not use a path twice');
+  return chosen;
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ * @returns {string[]}
+ */
+function parsePathsOf(name, value) {
+  if (value === false) return [];
+  return (Array.isArray(value) ? value : [value]).map((path) => {
+    if (typeof path !== 'string') throw invalidArgumentType(name, 'a path, a list of paths, or false', value);
+    // Others can't be in a request.
+    if (!/^\/[!"$-;=@-~]*$/.test(path)) {
+      throw invalidArgumentValue(name, path, "must begin with '/' and be a path as requests have it, without a query");
+    }
+    return path;
+  });
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} checks
+ * @returns {[name: string, check: Check][]}
+ */
+function parseChecks(name, checks) {
+  if (typeof checks !== 'object' || checks === null) throw invalidArgumentType(name, 'an object', checks);
+  return Object.entries(checks).map(([key, check]) => {
+    if (typeof check !== 'function') throw invalidArgumentType(`${name}.${key}`, 'a function', check);
+    return [key, check];
+  });
+}
+
+module.exports = { parseProbeOptions };

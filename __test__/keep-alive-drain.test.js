@@ -9,7 +9,7 @@ const { createHttpTerminator } = require('..');
 const { remoteClient } = require('./support/blocker');
 const { connect, requestText } = require('./support/client');
 const { gatedHandler, serve, turn } = require('./support/server');
-const { transports } = require('./support/transports');
+const { closeEverything, transports } = require('./support/transports');
 
 /** Longer than any test, so that what ends before has not waited for it. */
 const LONG = 50_000;
@@ -160,6 +160,7 @@ for (const transport of transports) {
 
     it('are kept that were opened before the terminator was created', async (test) => {
       const server = transport.createServer({ keepAliveTimeout: LONG }, gatedHandler().handler);
+      test.after(() => closeEverything(server));
       await once(server.listen(0, '127.0.0.1'), 'listening');
       const [client] = await connectUsed(server, 1);
       const terminator = createHttpTerminator({ server, httpResponseTimeout: LONG, keepAliveDrainTimeout: LONG });

@@ -162,7 +162,6 @@ impl Driver {
             self.waker = Some(Waker { clock: AlarmClock::start()?, wake });
         }
         self.drain.handle_terminate(plan, now());
-        self.update_watch();
         Ok(())
     }
 
@@ -186,11 +185,13 @@ impl Driver {
     pub fn hold_listener(&mut self, descriptor: i32, local: SocketAddr) -> io::Result<()> {
         // The hold looks at who shares the socket, and our own watch would be one.
         self.listener = None;
-        let held = Listener::hold(descriptor, local);
-        let reason = held.as_ref().err().map(|error| io::Error::new(error.kind(), error.to_string()));
-        self.listener = held.or_else(|_| Listener::watch(descriptor, local)).ok();
+        let (listener, held) = match Listener::hold(descriptor, local) {
+            Ok(listener) => (Some(listener), Ok(())),
+            Err(error) => (Listener::watch(descriptor, local).ok(), Err(error)),
+        };
+        self.listener = listener;
         self.look_at_accept_queue();
-        reason.map_or(Ok(()), Err)
+        held
     }
 
     fn look_at_accept_queue(&mut self) {

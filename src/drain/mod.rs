@@ -398,8 +398,7 @@ impl Drain {
         if surveyed && self.phase == Phase::Reading && self.timeout == Some(Duration::ZERO) {
             // Not earlier: what is cut is to be listed, so it must be known.
             self.cut();
-        }
-        if self.quiet > 0 {
+        } else if self.quiet > 0 {
             if self.expired {
                 self.actions.push_back(Action::DestroyQuiet);
             } else if self.phase == Phase::Reading {
@@ -764,10 +763,7 @@ impl Drain {
 
     /// The end of the delay, if it has come.
     fn drain_if_due(&mut self, now: Instant) {
-        if self.phase != Phase::Delaying {
-            return;
-        }
-        if self.delayed_until.is_none_or(|until| until > now) {
+        if self.phase != Phase::Delaying || self.delayed_until.is_none_or(|until| until > now) {
             return;
         }
         self.phase = Phase::Reading;

@@ -25,9 +25,6 @@ const DEFAULT_WEB_SOCKET_CLOSE_CODE = 1001;
  * @returns {Options}
  */
 function parseOptions(options) {
-  if (typeof options !== 'object' || options === null) {
-    throw invalidArgumentType('options', 'an object', options);
-  }
   const {
     server,
     httpResponseTimeout,
@@ -36,7 +33,7 @@ function parseOptions(options) {
     keepAliveDrainTimeout = AUTO,
     webSocketServers = [],
     webSocketCloseCode = DEFAULT_WEB_SOCKET_CLOSE_CODE,
-  } = /** @type {Record<string, unknown>} */ (options);
+  } = parseObject('options', options);
   return {
     servers: parseServers(server),
     httpResponseTimeout:
@@ -46,6 +43,33 @@ function parseOptions(options) {
     webSocketServers: parseWebSocketServers(webSocketServers),
     webSocketCloseCode: parseCloseCode('options.webSocketCloseCode', webSocketCloseCode),
   };
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function parseObject(name, value) {
+  if (typeof value !== 'object' || value === null) throw invalidArgumentType(name, 'an object', value);
+  return /** @type {Record<string, unknown>} */ (value);
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function parseBoolean(name, value) {
+  if (typeof value !== 'boolean') throw invalidArgumentType(name, 'of type boolean', value);
+  return value;
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} value
+ */
+function parseNumber(name, value) {
+  if (typeof value !== 'number') throw invalidArgumentType(name, 'of type number', value);
+  return value;
 }
 
 /** @param {unknown} server */
@@ -99,9 +123,9 @@ function parseTimeouts({ httpResponseTimeout, gracefulTerminationTimeout }) {
  */
 function parseTimeout(name, value) {
   if (value === undefined) return undefined;
-  if (typeof value !== 'number') throw invalidArgumentType(name, 'of type number', value);
-  if (!(value >= 0)) throw outOfRange(name, '>= 0 milliseconds, or Infinity', value);
-  return value;
+  const timeout = parseNumber(name, value);
+  if (!(timeout >= 0)) throw outOfRange(name, '>= 0 milliseconds, or Infinity', timeout);
+  return timeout;
 }
 
 /**
@@ -109,10 +133,10 @@ function parseTimeout(name, value) {
  * @param {unknown} value
  */
 function parseDelay(name, value) {
-  if (typeof value !== 'number') throw invalidArgumentType(name, 'of type number', value);
+  const delay = parseNumber(name, value);
   // A server that delays for ever would never end.
-  if (!(value >= 0 && value < Number.POSITIVE_INFINITY)) throw outOfRange(name, '>= 0 milliseconds, and finite', value);
-  return value;
+  if (!(delay >= 0 && delay < Number.POSITIVE_INFINITY)) throw outOfRange(name, '>= 0 milliseconds, and finite', delay);
+  return delay;
 }
 
 /**
@@ -154,10 +178,10 @@ function isIterable(value) {
  * Those that an application may send (RFC 6455, section 7.4.2, and the IANA registry).
  *
  * @param {string} name
- * @param {unknown} code
+ * @param {unknown} value
  */
-function parseCloseCode(name, code) {
-  if (typeof code !== 'number') throw invalidArgumentType(name, 'of type number', code);
+function parseCloseCode(name, value) {
+  const code = parseNumber(name, value);
   const registered = code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code);
   if (!Number.isInteger(code) || !(registered || (code >= 3000 && code <= 4999))) {
     throw outOfRange(name, 'a close code that may be sent: 1000 to 1014 but for 1004 to 1006, or 3000 to 4999', code);
@@ -165,4 +189,4 @@ function parseCloseCode(name, code) {
   return code;
 }
 
-module.exports = { parseOptions, parseTimeout };
+module.exports = { parseBoolean, parseNumber, parseObject, parseOptions, parseTimeout };

@@ -3,6 +3,7 @@
 const { isIP } = require('node:net');
 const { invalidArgumentType, invalidArgumentValue, outOfRange } = require('./errors');
 const { ProbeEndpoint } = require('./native');
+const { parseBoolean, parseNumber, parseObject } = require('./options');
 const { serversOf } = require('./terminator');
 
 /** Far beyond what collecting garbage or a large document takes, and within one period of the kubelet's. */
@@ -47,9 +48,6 @@ const ENDPOINTS = {
  * @returns {ProbeOptions}
  */
 function parseProbeOptions(options) {
-  if (typeof options !== 'object' || options === null) {
-    throw invalidArgumentType('options', 'an object', options);
-  }
   const {
     port,
     host,
@@ -60,14 +58,14 @@ function parseProbeOptions(options) {
     checks = {},
     checkInterval = DEFAULT_CHECK_INTERVAL,
     checkTimeout = DEFAULT_CHECK_TIMEOUT,
-  } = /** @type {Record<string, unknown>} */ (options);
-  if (typeof metrics !== 'boolean') throw invalidArgumentType('options.metrics', 'of type boolean', metrics);
+  } = parseObject('options', options);
+  const hasMetrics = parseBoolean('options.metrics', metrics);
   return {
     port: parsePort('options.port', port),
     hosts: parseHosts('options.host', host),
     ...parseTerminators('options.terminators', terminators),
     stallThreshold: parseThreshold('options.stallThreshold', stallThreshold),
-    paths: parsePaths('options.paths', paths, metrics),
+    paths: parsePaths('options.paths', paths, hasMetrics),
     checks: parseChecks('options.checks', checks),
     checkInterval: parseTimer('options.checkInterval', checkInterval),
     checkTimeout: parseTimer('options.checkTimeout', checkTimeout),
@@ -76,10 +74,10 @@ function parseProbeOptions(options) {
 
 /**
  * @param {string} name
- * @param {unknown} port
+ * @param {unknown} value
  */
-function parsePort(name, port) {
-  if (typeof port !== 'number') throw invalidArgumentType(name, 'of type number', port);
+function parsePort(name, value) {
+  const port = parseNumber(name, value);
   if (!(Number.isInteger(port) && port >= 0 && port <= 65535)) {
     throw outOfRange(name, 'an integer >= 0 and <= 65535', port);
   }
@@ -119,10 +117,10 @@ function parseTerminators(name, terminators) {
 
 /**
  * @param {string} name
- * @param {unknown} threshold
+ * @param {unknown} value
  */
-function parseThreshold(name, threshold) {
-  if (typeof threshold !== 'number') throw invalidArgumentType(name, 'of type number', threshold);
+function parseThreshold(name, value) {
+  const threshold = parseNumber(name, value);
   // Every loop is late by some microseconds.
   if (!(threshold > 0)) throw outOfRange(name, '> 0 milliseconds, or Infinity', threshold);
   return threshold;
@@ -130,10 +128,10 @@ function parseThreshold(name, threshold) {
 
 /**
  * @param {string} name
- * @param {unknown} time
+ * @param {unknown} value
  */
-function parseTimer(name, time) {
-  if (typeof time !== 'number') throw invalidArgumentType(name, 'of type number', time);
+function parseTimer(name, value) {
+  const time = parseNumber(name, value);
   if (!(time >= 1 && time <= LONGEST_TIMER)) {
     throw outOfRange(name, `>= 1 and <= ${LONGEST_TIMER} milliseconds`, time);
   }
@@ -142,19 +140,18 @@ function parseTimer(name, time) {
 
 /**
  * @param {string} name
- * @param {unknown} given
+ * @param {unknown} value
  * @param {boolean} metrics
  */
-function parsePaths(name, given, metrics) {
-  if (typeof given !== 'object' || given === null) throw invalidArgumentType(name, 'an object', given);
+function parsePaths(name, value, metrics) {
+  const given = parseObject(name, value);
   // A misspelt name would leave open what was to be switched off.
   const unknown = Object.keys(given).find((key) => !Object.hasOwn(ENDPOINTS, key));
   if (unknown !== undefined) {
     throw invalidArgumentValue(name, unknown, `may name only ${Object.keys(ENDPOINTS).join(', ')}`);
   }
   const chosen = Object.entries(ENDPOINTS).flatMap(([key, { endpoint, paths }]) => {
-    const value = /** @type {Record<string, unknown>} */ (given)[key];
-    const own = value === undefined ? paths : parsePathsOf(`${name}.${key}`, value);
+    const own = given[key] === undefined ? paths : parsePathsOf(`${name}.${key}`, given[key]);
     return key === 'metrics' && !metrics ? [] : own.map((path) => ({ path, endpoint }));
   });
   const twice = chosen.find(({ path }, index) => chosen.findIndex((other) => other.path === path) !== index);
@@ -181,14 +178,13 @@ function parsePathsOf(name, value) {
 
 /**
  * @param {string} name
- * @param {unknown} checks
+ * @param {unknown} value
  * @returns {[name: string, check: Check][]}
  */
-function parseChecks(name, checks) {
-  if (typeof checks !== 'object' || checks === null) throw invalidArgumentType(name, 'an object', checks);
-  return Object.entries(checks).map(([key, check]) => {
+function parseChecks(name, value) {
+  return Object.entries(parseObject(name, value)).map(([key, check]) => {
     if (typeof check !== 'function') throw invalidArgumentType(`${name}.${key}`, 'a function', check);
-    return [key, check];
+    return [key, /** @type {Check} */ (check)];
   });
 }
 

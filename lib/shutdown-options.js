@@ -3,7 +3,7 @@
 const os = require('node:os');
 const { isMainThread } = require('node:worker_threads');
 const { invalidArgumentType, invalidArgumentValue, unknownSignal, unsupportedInWorker } = require('./errors');
-const { parseTimeout } = require('./options');
+const { parseBoolean, parseObject, parseTimeout } = require('./options');
 
 const DEFAULT_SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT']);
 const DEFAULT_HOOK_TIMEOUT = 5000;
@@ -41,9 +41,6 @@ const NEVER_HEARD = ['SIGKILL', 'SIGSTOP', 'SIGBUS', 'SIGFPE', 'SIGILL', 'SIGSEG
  * @returns {ShutdownOptions}
  */
 function parseShutdownOptions(options) {
-  if (typeof options !== 'object' || options === null) {
-    throw invalidArgumentType('options', 'an object', options);
-  }
   const {
     terminators = [],
     signals = DEFAULT_SIGNALS,
@@ -54,7 +51,7 @@ function parseShutdownOptions(options) {
     exit = true,
     onError = false,
     enforce = false,
-  } = /** @type {Record<string, unknown>} */ (options);
+  } = parseObject('options', options);
   const parsed = {
     terminators: parseTerminators(terminators),
     signals: parseSignals(signals),
@@ -135,15 +132,6 @@ function parseHook(name, hook) {
   // The name of `beforeTerminate: async () => {}` is that of the option.
   const isNamed = typeof hook.name === 'string' && hook.name !== '' && hook.name !== place;
   return { name: isNamed ? `${hook.name} (${place})` : place, run: /** @type {ShutdownHook} */ (hook) };
-}
-
-/**
- * @param {string} name
- * @param {unknown} value
- */
-function parseBoolean(name, value) {
-  if (typeof value !== 'boolean') throw invalidArgumentType(name, 'of type boolean', value);
-  return value;
 }
 
 module.exports = { parseShutdownOptions };

@@ -2,7 +2,7 @@
 
 const { acceptedSockets, httpSockets, listsConnections, responseOn, socketBelow } = require('./internals');
 const native = require('./native');
-const { attachments, begin, conversationOn, unwatchRequests, watchRequests } = require('./requests');
+const { attachments, begin, oldestOn, unwatchRequests, watchRequests } = require('./requests');
 
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
@@ -70,10 +70,7 @@ class Attachment {
    * @param {User} user
    */
   static attach(server, user) {
-    let attachment = attachments.get(server);
-    if (attachment === undefined) {
-      attachment = new Attachment(server);
-    }
+    const attachment = attachments.get(server) ?? new Attachment(server);
     attachment.users.add(user);
     return attachment;
   }
@@ -311,7 +308,7 @@ class Attachment {
     // Until then the client has said nothing, and counts as one that never used its connection.
     session.once('remoteSettings', () => this.#termination?.multiplexed(connection));
     this.#newSession = null;
-    if (this.#termination !== null) this.#perform(native.multiplexed(this.key, connection.id));
+    this.#termination?.multiplexed(connection);
   }
 
   /**
@@ -376,7 +373,7 @@ class Attachment {
     const listed = new Set(httpSockets(this.server));
     for (const socket of listed) {
       const response = responseOn(socket);
-      if (response !== null && (conversationOn(socket)?.oldest ?? null) === null) begin(this.server, socket, response);
+      if (response !== null && oldestOn(socket) === null) begin(this.server, socket, response);
     }
     const below = new Set([...listed].map(socketBelow));
     for (const socket of acceptedSockets(this.server)) if (!below.has(socket)) this.#opened(socket);

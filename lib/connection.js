@@ -1,6 +1,6 @@
 // What is known of one connection: its sockets, and the requests in flight on it.
 
-const { answeredEarly, conversationOn } = require('./requests');
+const { conversationOn, isAnsweredEarly, requestsOn } = require('./requests');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
@@ -69,11 +69,6 @@ class Connection {
     return this.socket === this.accepted ? 'http' : 'https';
   }
 
-  /** The oldest request in flight over HTTP/1. */
-  get oldest() {
-    return conversationOn(this.socket)?.oldest ?? null;
-  }
-
   /** The newest request in flight over HTTP/1. */
   get newest() {
     return conversationOn(this.socket)?.newest ?? null;
@@ -81,12 +76,12 @@ class Connection {
 
   /** Whether the body of a request that was answered already is still coming in. */
   get isAnsweredEarly() {
-    return answeredEarly.get(this.socket)?.complete === false && this.oldest === null;
+    return isAnsweredEarly(this.socket);
   }
 
   /** Requests in flight over HTTP/1, oldest first. */
-  *pipelined() {
-    for (let request = this.oldest; request !== null; request = request.next) yield request;
+  pipelined() {
+    return requestsOn(this.socket);
   }
 
   /** @returns {Generator<Request | Stream>} */

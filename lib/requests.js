@@ -201,6 +201,33 @@ function conversationOn(socket) {
   return keptAlive.get(socket) ?? begun.get(socket);
 }
 
+/**
+ * The oldest request in flight on a socket.
+ *
+ * @param {Socket} socket
+ */
+function oldestOn(socket) {
+  return conversationOn(socket)?.oldest ?? null;
+}
+
+/**
+ * The requests in flight on a socket, oldest first.
+ *
+ * @param {Socket} socket
+ */
+function* requestsOn(socket) {
+  for (let request = oldestOn(socket); request !== null; request = request.next) yield request;
+}
+
+/**
+ * Whether the body of a request that was answered already is still coming in.
+ *
+ * @param {Socket} socket
+ */
+function isAnsweredEarly(socket) {
+  return answeredEarly.get(socket)?.complete === false && oldestOn(socket) === null;
+}
+
 // What a client gives up does not finish. It is forgotten when so much has gathered that looking for it
 // costs a request next to nothing, and at the latest when the last server closes.
 const FORGET_AT_LEAST = 64;
@@ -213,10 +240,12 @@ function forgetAborted() {
 
 exports.Conversation = Conversation;
 exports.Request = Request;
-exports.answeredEarly = answeredEarly;
 exports.attachments = attachments;
 exports.begin = begin;
 exports.begun = begun;
 exports.conversationOn = conversationOn;
+exports.isAnsweredEarly = isAnsweredEarly;
+exports.oldestOn = oldestOn;
+exports.requestsOn = requestsOn;
 exports.unwatchRequests = unwatchRequests;
 exports.watchRequests = watchRequests;

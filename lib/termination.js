@@ -66,11 +66,6 @@ class Termination {
    */
   #quiet = new Map();
   #unused = 0;
-  /** @type {Socket[]} */
-  #lookedAt = [];
-  #descriptors = new Int32Array(LOOKED_AT_TOGETHER);
-  /** How many of the quiet connections were not, when they were to be closed. */
-  #found = 0;
   /**
    * Idle connections of which a survey decides whether they are quiet.
    *
@@ -83,7 +78,13 @@ class Termination {
    * @type {Socket[]}
    */
   #silent = [];
-  #hasLooked = false;
+  /**
+   * Those on which Node is in the middle of a message, from a look until the survey for which it was taken. Null is
+   * before a look, and undefined where Node does not show them.
+   *
+   * @type {Set<Socket> | undefined | null}
+   */
+  #active = null;
   #turning = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
@@ -128,7 +129,7 @@ class Termination {
    */
   begin(plan) {
     this.#enterWhatIsUnderWay();
-    this.#observe(activeSockets(this.#server));
+    this.#observe();
     const actions = this.#terminate(plan);
     /** @type {Promise<Outcome>} */
     const outcome = new Promise((resolve) => {
@@ -168,10 +169,7 @@ class Termination {
 
   serverClosed() {
     // It closes after its last connection, of which not all were followed.
-    const closed = this.#quiet.size;
-    this.#quiet.clear();
-    this.#unused = 0;
-    this.perform(native.quietClosed(this.#key, closed, 0, 0));
+    this.#quietAreClosed();
     this.perform(native.serverClosed(this.#key));
   }
 
@@ -181,7 +179,7 @@ class Termination {
    */
   requestStarted(socket, request) {
     request.late = true;
-    const connection = connections.get(socket) ?? this.#find(socket);
+    const connection = this.#find(socket);
     const more = intakeOf(connection).accountFor(request.response.req);
     this.perform(native.requestStarted(this.#key, connection.id, more));
     // That there is more is concluded from numbers. When Node has worked through its input, it shows; and
@@ -379,7 +377,7 @@ class Termination {
     for (const connection of this.#attachment.open) this.#enter(connection);
     for (const [socket, { attachment }] of begun) {
       // What its client has given up may still be among them.
-      if (attachment === this.#attachment && !socket.destroyed && !connections.has(socket)) this.#find(socket);
+      if (attachment === this.#attachment && !socket.destroyed) this.#find(socket);
     }
     this.#look();
     for (const connection of this.#attachment.open) {
@@ -401,12 +399,12 @@ class Termination {
       else if (this.#isQuiet(conversation)) this.#quiet.set(socket, received);
       else this.#undecided.push(socket);
     }
-    for (const socket of activeSockets(this.#server) ?? []) {
+    this.#active = activeSockets(this.#server);
+    for (const socket of this.#active ?? []) {
       if (connections.has(socket)) continue;
       if (this.#transport === Transport.Tls || socket.bytesRead > 0) this.#find(socket);
       else this.#silent.push(socket);
     }
-    this.#hasLooked = true;
   }
 
   /** @param {import('./requests').Conversation | undefined} conversation */
@@ -432,11 +430,13 @@ class Termination {
   }
 
   /**
-   * Follows a connection, on which something turns out to be under way.
+   * The connection on which something turns out to be under way, followed from now on if it was not before.
    *
    * @param {Socket} socket
    */
   #find(socket) {
+    const known = connections.get(socket);
+    if (known !== undefined) return known;
     const connection = this.#attachment.follow(socketBelow(socket), socket);
     this.#include(connection);
     return connection;
@@ -465,8 +465,7 @@ class Termination {
     // Of those that were quiet at the last survey, clients may have closed some.
     const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed).length;
     // What was seen in this tick, when the termination began, is still true.
-    if (!this.#hasLooked) this.#look();
-    this.#hasLooked = false;
+    if (this.#active === null) this.#look();
     for (const socket of this.#undecided) {
       const last = conversationOn(socket)?.last ?? Number.NaN;
       if (this.#transport === Transport.Plain && last < since) this.#quiet.set(socket, socket.bytesRead);
@@ -476,20 +475,17 @@ class Termination {
     this.#unused = this.#silent.length;
     this.#undecided = [];
     this.#silent = [];
-    this.#observe(activeSockets(this.#server));
+    this.#observe();
+    this.#active = null;
     this.perform(native.quietClosed(this.#key, gone, this.#quiet.size, this.#unused));
   }
 
-  /** @param {Set<Socket> | undefined} active */
-  #observe(active) {
-    for (const connection of this.#attachment.open) this.#observeConnection(connection, active);
+  #observe() {
+    for (const connection of this.#attachment.open) this.#observeConnection(connection);
   }
 
-  /**
-   * @param {Connection} connection
-   * @param {Set<Socket> | undefined} active
-   */
-  #observeConnection(connection, active) {
+  /** @param {Connection} connection */
+  #observeConnection(connection) {
     if (connection.hijackedBy !== null) return;
     if (connection.session !== null && connection.socket.bytesRead > 0) {
       this.perform(native.multiplexed(this.#key, connection.id));
@@ -500,7 +496,7 @@ class Termination {
       this.perform(native.answeredEarly(this.#key, connection.id));
       return;
     }
-    const receiving = http1.isReceiving(connection, active);
+    const receiving = http1.isReceiving(connection, this.#active ?? undefined);
     if (receiving) this.perform(native.receiving(this.#key, connection.id));
     const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
     connection.intake = first ? Intake.fromBeginning(connection) : Intake.fromNow(connection);
@@ -541,41 +537,43 @@ class Termination {
 
   /** @param {number} count */
   #closeQuiet(count) {
-    const before = this.#quiet.size;
-    this.#found = 0;
-    let left = count;
-    for (const socket of this.#quiet.keys()) {
-      if (left === 0) break;
-      left -= 1;
-      this.#lookedAt.push(socket);
-      if (this.#lookedAt.length === LOOKED_AT_TOGETHER || left === 0) this.#closeTheSilent();
+    const sockets = [];
+    for (const socket of this.#quiet.keys()) if (sockets.push(socket) === count) break;
+    let closed = 0;
+    for (let place = 0; place < sockets.length; place += LOOKED_AT_TOGETHER) {
+      closed += this.#closeTheSilent(sockets.slice(place, place + LOOKED_AT_TOGETHER));
     }
-    this.#closeTheSilent();
-    const closed = before - this.#quiet.size - this.#found;
     this.perform(native.quietClosed(this.#key, closed, this.#quiet.size, this.#unused));
   }
 
-  #closeTheSilent() {
-    const sockets = this.#lookedAt;
-    for (let place = 0; place < sockets.length; place += 1) this.#descriptors[place] = descriptorOf(sockets[place]);
-    const unread = native.unread(this.#descriptors.subarray(0, sockets.length));
-    for (let place = 0; place < sockets.length; place += 1) {
-      const socket = sockets[place];
+  /**
+   * @param {Socket[]} sockets
+   * @returns {number} how many of them were
+   */
+  #closeTheSilent(sockets) {
+    const unread = native.unread(Int32Array.from(sockets, descriptorOf));
+    let closed = 0;
+    sockets.forEach((socket, place) => {
       if (socket.destroyed || (socket.bytesRead === this.#quiet.get(socket) && !unread?.includes(place))) {
         this.#forgetQuiet(socket);
         socket.destroy();
+        closed += 1;
       } else {
-        this.#found += 1;
         this.perform(native.receiving(this.#key, this.#find(socket).id));
       }
-    }
-    sockets.length = 0;
+    });
+    return closed;
   }
 
   #destroyQuiet() {
     for (const socket of this.#quiet.keys()) socket.destroy();
     // Whatever else is open has escaped everything that is known of Node.
     for (const socket of acceptedSockets(this.#server)) if (!connections.has(socket)) socket.destroy();
+    this.#quietAreClosed();
+  }
+
+  /** None is left of those that were quiet. */
+  #quietAreClosed() {
     const closed = this.#quiet.size;
     this.#quiet.clear();
     this.#unused = 0;

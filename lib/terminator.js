@@ -12,7 +12,6 @@ const { parseOptions } = require('./options');
 const STATES = /** @type {const} */ (['draining', 'delaying', 'serving']);
 
 /**
-/**
  * What terminators are about, for those who are given them: the servers that each ends, and the attachments to them
  * if it is not detached.
  *

@@ -2,7 +2,7 @@
 
 const { connections } = require('./attachment');
 const { activeSockets, httpSockets } = require('./internals');
-const { answeredEarly, conversationOn } = require('./requests');
+const { isAnsweredEarly, oldestOn, requestsOn } = require('./requests');
 const { attachmentsOf } = require('./terminator');
 
 /** @typedef {import('./attachment').Attachment} Attachment */
@@ -69,9 +69,7 @@ function* headsOn({ open, server }) {
   // While the server is serving, most connections are not followed.
   for (const socket of httpSockets(server)) {
     if (socket.destroyed || connections.has(socket)) continue;
-    for (let request = conversationOn(socket)?.oldest ?? null; request !== null; request = request.next) {
-      yield request.head;
-    }
+    for (const { head } of requestsOn(socket)) yield head;
   }
 }
 
@@ -82,11 +80,9 @@ function* headsOn({ open, server }) {
  */
 function halfReceivedOn({ server }) {
   const sockets = [...(activeSockets(server) ?? [])];
-  return sockets.filter((socket) => {
-    const isInFlight = (conversationOn(socket)?.oldest ?? null) !== null;
-    // What is left of a request that was answered early has been named by its answer.
-    return socket.bytesRead > 0 && !isInFlight && !answeredEarly.has(socket);
-  }).length;
+  // What is left of a request that was answered early has been named by its answer.
+  return sockets.filter((socket) => socket.bytesRead > 0 && oldestOn(socket) === null && !isAnsweredEarly(socket))
+    .length;
 }
 
 /**

@@ -5,7 +5,7 @@ const { once } = require('node:events');
 const { describe, it } = require('node:test');
 const { connect, requestText } = require('./support/client');
 const { remoteClient } = require('./support/blocker');
-const { gate, gatedHandler, serve, turn } = require('./support/server');
+const { block, gate, gatedHandler, serve, turn } = require('./support/server');
 const { transports } = require('./support/transports');
 
 // As long as those of a real client.
@@ -112,8 +112,3 @@ it('keeps time while the loop is blocked for long', async (test) => {
   await once(client.socket, 'close').catch(() => {});
   assert.equal((await terminated).graceful, false);
 });
-
-/** Nothing but time passes. */
-function block(milliseconds) {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
-}

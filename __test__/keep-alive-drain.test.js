@@ -8,7 +8,7 @@ const { setTimeout: delay } = require('node:timers/promises');
 const { createHttpTerminator } = require('..');
 const { remoteClient } = require('./support/blocker');
 const { connect, requestText } = require('./support/client');
-const { gatedHandler, serve, turn } = require('./support/server');
+const { block, gatedHandler, serve, turn } = require('./support/server');
 const { closeEverything, transports } = require('./support/transports');
 
 /** Longer than any test, so that what ends before has not waited for it. */
@@ -28,10 +28,7 @@ for (const transport of transports) {
       const { server, terminator } = await serveWith(test, { keepAliveDrainTimeout: LONG });
       const [client] = await connectUsed(server, 1);
       const terminated = terminator.terminate();
-      await turns();
-      await client.write(requestText());
-      assert.equal(await client.ended, 'FIN');
-      assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
+      await assertKeptForOneMore(client);
       const report = await terminated;
       assert.deepEqual(report.requests, { completed: 0, late: 1, cut: 0 });
       assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
@@ -150,10 +147,8 @@ for (const transport of transports) {
       await early.write(requestText());
       assert.equal(await early.ended, 'FIN');
       while (server.listening) await delay(1);
-      await turns();
-      await late.write(requestText());
-      assert.equal(await late.ended, 'FIN');
-      for (const client of [early, late]) assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
+      await assertKeptForOneMore(late);
+      assert.deepEqual(connectionHeaders(early), ['keep-alive', 'close']);
       await closed;
       await terminated;
     });
@@ -165,10 +160,7 @@ for (const transport of transports) {
       const [client] = await connectUsed(server, 1);
       const terminator = createHttpTerminator({ server, httpResponseTimeout: LONG, keepAliveDrainTimeout: LONG });
       const terminated = terminator.terminate();
-      await turns();
-      await client.write(requestText());
-      assert.equal(await client.ended, 'FIN');
-      assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
+      await assertKeptForOneMore(client);
       await terminated;
     });
 
@@ -231,12 +223,17 @@ it('connections that were emitted by hand before the server listened are kept, t
   const client = await connect(http, front);
   await request(client);
   const terminated = terminator.terminate();
+  await assertKeptForOneMore(client);
+  await terminated;
+});
+
+/** Of a client that has had one request, when a termination has begun. */
+async function assertKeptForOneMore(client) {
   await turns();
   await client.write(requestText());
   assert.equal(await client.ended, 'FIN');
   assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
-  await terminated;
-});
+}
 
 /** One more request, and its answer. */
 async function request(client) {
@@ -258,9 +255,4 @@ function isEnding({ serverSocket }) {
 
 function connectionHeaders({ answers }) {
   return answers.map(({ headers }) => headers.connection);
-}
-
-/** Nothing but time passes. */
-function block(milliseconds) {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }

@@ -11,7 +11,7 @@ const { promisify } = require('node:util');
 const { createHttpTerminator, createProbeServer } = require('..');
 const { Client, connect, requestText } = require('./support/client');
 const { startProber } = require('./support/prober');
-const { gatedHandler, serve } = require('./support/server');
+const { block, gatedHandler, serve } = require('./support/server');
 const { transports } = require('./support/transports');
 
 const root = path.join(__dirname, '..');
@@ -46,11 +46,6 @@ async function raw(test, { port }) {
 /** Polls until something is so; the test's own timeout is the limit. */
 async function until(condition) {
   while (!(await condition())) await new Promise((resolve) => setTimeout(resolve, 5));
-}
-
-/** Nothing but time passes. */
-function block(milliseconds) {
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
 }
 
 describe('the endpoints', () => {

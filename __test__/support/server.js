@@ -50,4 +50,9 @@ function turn() {
   return new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
 }
 
-module.exports = { gate, gatedHandler, serve, turn };
+/** Nothing but time passes. */
+function block(milliseconds) {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+}
+
+module.exports = { block, gate, gatedHandler, serve, turn };

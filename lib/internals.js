@@ -61,7 +61,10 @@ function parsedSockets(server, list) {
     get(target, key) {
       const value = Reflect.get(target, key);
       if (typeof value?.[list] !== 'function') return value;
-      sockets = value[list]().map((/** @type {{ socket: Socket }} */ { socket }) => socket);
+      const parsers = value[list]();
+      // There may be thousands, and this is code that has hardly ever run: a callback for each takes a millisecond.
+      for (let place = 0; place < parsers.length; place += 1) parsers[place] = parsers[place].socket;
+      sockets = parsers;
       return { idle: () => [] };
     },
   });

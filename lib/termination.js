@@ -390,10 +390,12 @@ class Termination {
     this.#quiet.clear();
     this.#undecided = [];
     this.#silent = [];
+    const { open } = this.#attachment;
     for (const socket of idleSockets(this.#server)) {
+      if (open.size > 0 && connections.has(socket)) continue;
       const received = socket.bytesRead;
       // Since Node 26 those that were never used are among the idle ones, too.
-      if (received === 0 || connections.has(socket)) continue;
+      if (received === 0) continue;
       const conversation = conversationOn(socket);
       if (conversation !== undefined && conversation.oldest !== null) this.#find(socket);
       else if (this.#isQuiet(conversation)) this.#quiet.set(socket, received);
@@ -462,10 +464,13 @@ class Termination {
    */
   #survey(horizon) {
     const since = performance.now() - horizon;
-    // Of those that were quiet at the last survey, clients may have closed some.
-    const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed).length;
+    let gone = 0;
     // What was seen in this tick, when the termination began, is still true.
-    if (this.#active === null) this.#look();
+    if (this.#active === null) {
+      // Of those that were quiet at the last survey, clients may have closed some.
+      for (const socket of this.#quiet.keys()) if (socket.destroyed) gone += 1;
+      this.#look();
+    }
     for (const socket of this.#undecided) {
       const last = conversationOn(socket)?.last ?? Number.NaN;
       if (this.#transport === Transport.Plain && last < since) this.#quiet.set(socket, socket.bytesRead);
@@ -551,9 +556,12 @@ class Termination {
    * @returns {number} how many of them were
    */
   #closeTheSilent(sockets) {
-    const unread = native.unread(Int32Array.from(sockets, descriptorOf));
+    const descriptors = new Int32Array(sockets.length);
+    for (let place = 0; place < sockets.length; place += 1) descriptors[place] = descriptorOf(sockets[place]);
+    const unread = native.unread(descriptors);
     let closed = 0;
-    sockets.forEach((socket, place) => {
+    for (let place = 0; place < sockets.length; place += 1) {
+      const socket = sockets[place];
       if (socket.destroyed || (socket.bytesRead === this.#quiet.get(socket) && !unread?.includes(place))) {
         this.#forgetQuiet(socket);
         socket.destroy();
@@ -561,7 +569,7 @@ class Termination {
       } else {
         this.perform(native.receiving(this.#key, this.#find(socket).id));
       }
-    });
+    }
     return closed;
   }
 

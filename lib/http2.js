@@ -1,7 +1,16 @@
-// How HTTP/2 ends: a PING, so that what the peer has sent arrives, then GOAWAY and the end of the last stream.
+// How HTTP/2 ends: a PING, so that what the peer has sent arrives, then GOAWAY twice and the end of the last stream.
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
+
+/** The error code of an end without an error (RFC 9113, section 7). */
+const NO_ERROR = 0;
+
+/** The highest id that a stream can have: a GOAWAY with it takes nothing back. */
+const HIGHEST_ID = 2 ** 31 - 1;
+
+/** How often a GOAWAY that has to wait is looked after, in milliseconds. Nothing tells when it has left. */
+const LOOK_AGAIN_AFTER = 10;
 
 /**
  * @param {Connection} connection
@@ -16,13 +25,26 @@ function ping({ session }, ponged) {
  * GOAWAY with the last stream that is served, so that clients know that they may retry later ones
  * (RFC 9113, section 6.8). Node closes the connection after the last stream.
  *
- * A GOAWAY that announces the end before, with the highest possible id, is not sent: nghttp2 ignores
- * streams that are opened after any GOAWAY.
+ * One that announces the end goes before it, and only when that has left is the session closed. For Node refuses a
+ * stream that comes to a closed session, and many versions (20.20, 22.20 and 24.15 among them) send what waits in the
+ * midst of reading then: if GOAWAY waits, nghttp2 frees the very stream that it is reading, and the process dies, at
+ * once or later. Once any GOAWAY has left, nghttp2 ignores new streams, and Node hears of none. That is also why none
+ * is sent before the PING.
  *
  * @param {Connection} connection
  */
 function closeSession({ session }) {
-  session?.close();
+  if (session === null || session.closed || session.destroyed) return;
+  session.goaway(NO_ERROR, HIGHEST_ID);
+  // Node sends it before it runs an immediate, unless it is still writing.
+  setImmediate(closeOnceSent, session);
+}
+
+/** @param {ServerHttp2Session} session */
+function closeOnceSent(session) {
+  if (session.destroyed) return;
+  if (session.state.outboundQueueSize === 0) session.close();
+  else setTimeout(closeOnceSent, LOOK_AGAIN_AFTER, session);
 }
 
 /** @param {Connection} connection */

@@ -1,6 +1,7 @@
 // The drop-in for stoppable: the same cases against that package and against ours.
 
 const assert = require('node:assert/strict');
+const { spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const http = require('node:http');
 const { it } = require('node:test');
@@ -9,6 +10,7 @@ const { version } = require('stoppable/package.json');
 const ourPackage = require('http-terminator-native/stoppable');
 const { requestText } = require('./support/client');
 const { commonCases, compare, OWN_PATIENCE, PEER_PATIENCE } = require('./support/differential');
+const { root } = require('./support/process');
 const { gatedHandler, turn } = require('./support/server');
 const { closeEverything } = require('./support/transports');
 
@@ -62,6 +64,15 @@ compare(subject(`stoppable ${version}`, peerPackage, PEER_PATIENCE), subject('ou
   ...Object.values(common),
   // Without a grace it would be waited for until its client leaves.
   { ...upgraded, ours: `FIN; ${STOPPED}` },
+  {
+    ...upgraded,
+    name: `${upgraded.name}, with a grace`,
+    play(stage) {
+      const { stoppable } = stage.subject;
+      const subject = { ...stage.subject, attach: (server) => stopper(stoppable(server, 60_000)) };
+      return upgraded.play(Object.assign(stage, { subject }));
+    },
+  },
   { ...neverListened, why: undefined },
   {
     ...aboutToListen,
@@ -171,6 +182,19 @@ it('passes on what the callback throws as an uncaught exception, as an event wou
   });
   assert.equal((await caught).message, 'thrown by the callback');
   process.setUncaughtExceptionCaptureCallback(null);
+});
+
+it('keeps no process alive for the rest of its grace', () => {
+  const program = `
+    const http = require('node:http');
+    const stoppable = require('http-terminator-native/stoppable');
+    const server = stoppable(http.createServer((request, response) => {
+      server.stop((error, gracefully) => console.log(error, gracefully));
+      setImmediate(() => response.end('hello'));
+    }), 2 ** 31 - 1);
+    server.listen(0, '127.0.0.1', () => http.get({ host: '127.0.0.1', port: server.address().port }, (response) => response.resume()));`;
+  const { stdout, stderr } = spawnSync(process.execPath, ['--eval', program], { cwd: root, encoding: 'utf8' });
+  assert.equal(stdout, 'undefined true\n', stderr);
 });
 
 it('can be imported', async () => {

@@ -518,16 +518,22 @@ function commonCases(ended, later) {
     },
 
     listensAgain: {
-      name: 'a server that listens again, and its next answer',
+      name: 'a server that listens again, two requests of one agent',
       async play(stage) {
         const { server, end } = await stage.serve((_request, response) => setImmediate(() => response.end('hello')));
         await end();
         await once(server.listen(0, '127.0.0.1'), 'listening');
         const agent = new stage.transport.Agent({ keepAlive: true });
         stage.test.after(() => agent.destroy());
-        return stage.get(addressOf(server).port, { agent });
+        let connections = 0;
+        server.on('connection', () => {
+          connections += 1;
+        });
+        const { port } = addressOf(server);
+        const answers = [await stage.get(port, { agent }), await stage.get(port, { agent })];
+        return `${answers.join('; ')}; ${connections === 1 ? 'one connection' : 'several connections'}`;
       },
-      ours: 'answered, keep-alive',
+      ours: 'answered, keep-alive; answered, keep-alive; one connection',
       why: 'the server serves as before',
     },
   };

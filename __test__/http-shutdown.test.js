@@ -51,7 +51,7 @@ const wrong = (name, call) => ({
 const peer = {
   ...subject(`http-shutdown ${version}`, peerPackage, PEER_PATIENCE),
   // It destroys the socket below TLS as well, and Node 20 does not survive that.
-  crashesIn: __filename,
+  crashesOverTls: __filename,
 };
 compare(peer, subject('ours', ourPackage, OWN_PATIENCE), [
   ...Object.values(common),

@@ -8,7 +8,7 @@ const { fork } = require('node:child_process');
 const { once } = require('node:events');
 const http2 = require('node:http2');
 const net = require('node:net');
-const { after, describe, it } = require('node:test');
+const { after, before, describe, it } = require('node:test');
 const { addressOf, Client, connect, requestText } = require('./client');
 const { gate, gatedHandler, turn } = require('./server');
 const { closeEverything, credentials, transports } = require('./transports');
@@ -22,7 +22,7 @@ const { closeEverything, credentials, transports } = require('./transports');
  * @property {number} patience after how many milliseconds something counts as never happening
  * @property {(server: import('node:http').Server) => () => Promise<string>} attach gives a function that ends the
  * server and says how that went
- * @property {string} [crashesIn] the file of its test, if it may bring its process down
+ * @property {string} [crashesOverTls] the file of its test, if it may bring its process down over TLS
  */
 
 /**
@@ -42,7 +42,7 @@ const PEER_PATIENCE = 1500;
 const OWN_PATIENCE = 30_000;
 
 const NEVER = 'does not end';
-const PLAYED_ALONE = 'played alone';
+const PLAYED_ELSEWHERE = 'played elsewhere';
 const UPGRADE = requestText('/', { headers: { Connection: 'Upgrade', Upgrade: 'echo' } });
 const SWITCHING = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n';
 const MEBIBYTE = 2 ** 20;
@@ -545,19 +545,25 @@ function commonCases(ended, later) {
  * @param {Case[]} cases
  */
 function compare(peer, ours, cases) {
-  if (process.env.PLAYED_ALONE !== undefined) {
-    playAlone(peer, cases);
+  if (process.env.PLAYED_ELSEWHERE !== undefined) {
+    playHere(peer, cases);
     return;
   }
   const rows = new Map();
   for (const transport of [plain, secure]) {
+    const playable = cases.filter(({ transport: only = transport.name }) => only === transport.name);
     describe(`${peer.name} and ours over ${transport.name}`, () => {
-      for (const { name, play, ours: expected, why, transport: only = transport.name } of cases) {
-        if (only !== transport.name) continue;
+      /** @type {Promise<Map<string, string>> | undefined} */
+      let elsewhere;
+      if (peer.crashesOverTls && transport.secure) {
+        before(() => {
+          elsewhere = playElsewhere(peer, transport, playable);
+          return elsewhere;
+        });
+      }
+      for (const { name, play, ours: expected, why } of playable) {
         it(name, async (test) => {
-          const theirs = peer.crashesIn
-            ? await playElsewhere(peer, transport, name)
-            : await play(new Stage(test, transport, peer));
+          const theirs = elsewhere ? (await elsewhere).get(name) : await play(new Stage(test, transport, peer));
           const own = await play(new Stage(test, transport, ours));
           assert.equal(own, expected[transport.name] ?? expected);
           if (theirs === own) return;
@@ -575,28 +581,41 @@ function compare(peer, ours, cases) {
   });
 }
 
-/** One case in a process of its own, which it may bring down. */
-async function playElsewhere({ crashesIn }, transport, name) {
+/**
+ * The cases in a process of their own, which any of them may bring down; those after it get another.
+ *
+ * @returns {Promise<Map<string, string>>} what each has come to, by its name
+ */
+async function playElsewhere({ crashesOverTls }, transport, cases) {
   const { NODE_TEST_CONTEXT, ...env } = process.env;
-  const child = fork(crashesIn, {
-    env: { ...env, PLAYED_ALONE: JSON.stringify([transport.name, name]) },
-    execArgv: ['--test-name-pattern', PLAYED_ALONE],
-    silent: true,
-  });
-  child.stdout.resume();
-  child.stderr.resume();
-  const played = once(child, 'message').then(([outcome]) => outcome);
-  const ended = once(child, 'exit').then(([code, signal]) => `the process ends by ${signal ?? `exit code ${code}`}`);
-  return Promise.race([played, ended]);
+  const outcomes = new Map();
+  let left = cases.map(({ name }) => name);
+  while (left.length > 0) {
+    const child = fork(crashesOverTls, {
+      env: { ...env, PLAYED_ELSEWHERE: JSON.stringify([transport.name, left]) },
+      execArgv: ['--test-name-pattern', PLAYED_ELSEWHERE],
+      silent: true,
+    });
+    child.stdout.resume();
+    child.stderr.resume();
+    child.on('message', ([name, outcome]) => outcomes.set(name, outcome));
+    const [[code, signal]] = await Promise.all([once(child, 'exit'), once(child, 'disconnect')]);
+    left = left.filter((name) => !outcomes.has(name));
+    if (left.length > 0) outcomes.set(left.shift(), `the process ends by ${signal ?? `exit code ${code}`}`);
+  }
+  return outcomes;
 }
 
-function playAlone(subject, cases) {
-  const [over, name] = JSON.parse(process.env.PLAYED_ALONE);
+function playHere(subject, cases) {
+  const [over, names] = JSON.parse(process.env.PLAYED_ELSEWHERE);
   const transport = transports.find((each) => each.name === over);
-  const { play } = cases.find((each) => each.name === name);
-  it(PLAYED_ALONE, async (test) => {
-    const outcome = await play(new Stage(test, transport, subject));
-    process.send(outcome, () => process.exit());
+  it(PLAYED_ELSEWHERE, async (test) => {
+    for (const { name, play } of cases) {
+      if (!names.includes(name)) continue;
+      const outcome = await play(new Stage(test, transport, subject));
+      await new Promise((resolve) => process.send([name, outcome], resolve));
+    }
+    process.exit();
   });
 }
 

@@ -340,17 +340,15 @@ class Termination {
 
   #closeServer() {
     try {
-      if (this.#server.listening) {
-        closeListener(this.#server);
-        this.perform(native.listenerClosed(this.#key));
-        return;
-      }
+      // Also if it does not listen: it may be about to, which Node takes back, and it says `close` all the same.
+      closeListener(this.#server);
+      this.perform(native.listenerClosed(this.#key));
     } catch (error) {
       // Thrown by somebody's own `close()`. Whoever terminates hears of it when everything else has ended.
       this.#failure = { error };
+      this.perform(native.listenerClosed(this.#key));
+      this.perform(native.serverClosed(this.#key));
     }
-    this.perform(native.listenerClosed(this.#key));
-    this.perform(native.serverClosed(this.#key));
   }
 
   #awaitTurn() {

@@ -1,5 +1,7 @@
 // One termination of one server: Node's events in, the machine's actions out. Nothing is decided here.
 
+// Not the global one, which test runners replace by one that waits for the test.
+const { setImmediate } = require('node:timers');
 const { connections } = require('./attachment');
 const { CutList } = require('./cut-list');
 const http1 = require('./http1');
@@ -46,6 +48,12 @@ const ERRORS_AT_MOST = 100;
  * the look and the close is lost, so fewer lose less; and looking costs next to nothing.
  */
 const LOOKED_AT_TOGETHER = 16;
+
+/**
+ * How long it takes Node to let go of the function that another thread can call: in the first turn of the loop it
+ * hears that it is to, in the second it closes a handle, and in the third it tells `async_hooks`.
+ */
+const TURNS_OF_RELEASE = 3;
 
 class Termination {
   #attachment;
@@ -366,8 +374,11 @@ class Termination {
 
   #resolved() {
     const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
-    this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
     this.#attachment.terminated();
+    // Test runners look for what a suite has left behind as soon as its last hook has resolved.
+    afterTurns(TURNS_OF_RELEASE, () => {
+      this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
+    });
   }
 
   // Who is there.
@@ -605,6 +616,14 @@ function intakeOf(connection) {
 function addressOf(server) {
   const address = server.address();
   return typeof address === 'string' ? null : address;
+}
+
+/**
+ * @param {number} turns of the event loop
+ * @param {() => void} callback
+ */
+function afterTurns(turns, callback) {
+  setImmediate(turns === 1 ? callback : () => afterTurns(turns - 1, callback));
 }
 
 /** @param {Socket} socket */

@@ -64,10 +64,11 @@ describe('Jest and Vitest', { skip }, () => {
     it(`${name} complains without a termination`, { timeout }, async (test) => {
       const copy = copyWithoutTerminations(test, path.join(examples, 'runners', folder));
       fs.symlinkSync(modules, path.join(copy, 'node_modules'), 'junction');
-      const { said, ended } = run(test, command, copy);
+      const { said, ended, kill } = run(test, command, copy);
       await said(complaint);
-      // Its workers would outlive it.
-      if (endsAnyway) await ended;
+      // Else its workers would outlive it.
+      if (!endsAnyway) kill();
+      await ended;
     });
   }
 });
@@ -93,7 +94,10 @@ describe('node:test', () => {
       fs.mkdirSync(path.join(copy, 'node_modules'));
       fs.symlinkSync(root, path.join(copy, 'node_modules', 'http-terminator-native'), 'junction');
       const command = ['--import', `data:text/javascript,${watch}`, '--test-reporter=tap', file];
-      await run(test, command, copy).said(new RegExp(`^ok ${tests} - [\\s\\S]*still open: .*TCPServerWrap`, 'm'));
+      const { said, ended, kill } = run(test, command, copy);
+      await said(new RegExp(`^ok ${tests} - [\\s\\S]*still open: .*TCPServerWrap`, 'm'));
+      kill();
+      await ended;
     });
   }
 });
@@ -110,10 +114,12 @@ function run(test, command, cwd) {
     env: { ...env, NO_COLOR: '1' },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  test.after(() => child.kill('SIGKILL'));
+  const kill = () => child.kill('SIGKILL');
+  test.after(kill);
   let output = '';
   for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
   return {
+    kill,
     ended: once(child, 'close').then(([code]) => ({ code, output })),
     /** Resolves when the output matches, and fails if it ends before. */
     said: (pattern) =>

@@ -15,7 +15,7 @@ await app.start();
 console.log(`port ${app.info.port}`);
 
 process.once('SIGTERM', async () => {
-  // In this order: app.stop() destroys what is left after 5 seconds, and would wait for idle connections.
+  // In this order: app.stop() ends connections on which a request is just coming in.
   const report = await terminator.terminate();
   await app.stop();
   console.log(JSON.stringify(report));

@@ -184,7 +184,8 @@ async function webSocket(test, port) {
 }
 
 async function socketIo(test, port) {
-  const client = connectSocket(`http://127.0.0.1:${port}`, { reconnection: false });
+  // By default it polls first. Between two polls socket.io waits half a minute for another one to say goodbye to.
+  const client = connectSocket(`http://127.0.0.1:${port}`, { reconnection: false, transports: ['websocket'] });
   test.after(() => client.close());
   const disconnected = new Promise((resolve) => client.once('disconnect', resolve));
   await new Promise((resolve) => client.once('welcome', resolve));

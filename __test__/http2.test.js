@@ -194,6 +194,14 @@ for (const transport of transports) {
       assert.equal(report.connections.forced, 1);
     });
 
+    it('is not held up by timers that a test runner has replaced', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const { closed } = await connectSession(test, server);
+      test.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'setImmediate'] });
+      assert.equal((await terminator.terminate()).graceful, true);
+      await closed;
+    });
+
     it('does not wait for a dead peer to acknowledge a PING', async (test) => {
       const { server, terminator } = await serve(test, transport, () => {});
       await connectByHand(test, server);

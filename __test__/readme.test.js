@@ -9,6 +9,7 @@ const http2 = require('node:http2');
 const path = require('node:path');
 const { it } = require('node:test');
 const grpc = require('@grpc/grpc-js');
+const fastify = require('fastify');
 const { Server: SocketServer } = require('socket.io');
 const { WebSocket, WebSocketServer } = require('ws');
 const { createGracefulShutdown, createHttpTerminator, createProbeServer } = require('..');
@@ -90,6 +91,21 @@ it('the report has the shape that is shown', async () => {
         ? 'array'
         : typeof value;
   assert.deepEqual(shape(shown), shape(report));
+});
+
+it('frameworks', async (test) => {
+  const app = fastify();
+  const terminator = createHttpTerminator({ server: app.server });
+  const signals = {};
+  const closed = [];
+  app.addHook('onClose', async () => {
+    closed.push(terminator.state);
+  });
+  run('app.close()', { terminator, app, process: { once: (event, listener) => (signals[event] = listener) } });
+  test.after(() => app.close());
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  await signals.SIGTERM();
+  assert.deepEqual(closed, ['terminated']);
 });
 
 it('HTTP/2', async (test) => {

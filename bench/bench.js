@@ -14,6 +14,7 @@ const parts = {
   import: () => require('./import-time'),
   native: () => require('./native-calls'),
   probes: () => require('./probe-latency'),
+  teardown: () => require('./teardown'),
 };
 
 main(process.argv.slice(2));

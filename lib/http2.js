@@ -1,5 +1,8 @@
 // How HTTP/2 ends: a PING, so that what the peer has sent arrives, then GOAWAY twice and the end of the last stream.
 
+// Not the global ones, which test runners replace by ones that wait for the test.
+const { setImmediate, setTimeout } = require('node:timers');
+
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
 

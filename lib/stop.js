@@ -1,5 +1,7 @@
 // How the methods of the drop-ins end a server in place of `server.close(callback)`.
 
+// Not the global one, which test runners replace by one that waits for the test.
+const { nextTick } = require('node:process');
 const { invalidArgumentType, serverNotRunning } = require('./errors');
 const { attachmentsOf } = require('./terminator');
 
@@ -27,8 +29,8 @@ function stop(server, terminator, callback) {
   const error = server.listening && terminator.state === 'serving' ? undefined : serverNotRunning();
   // Not called by the promise itself, which would make a rejection of what a callback throws.
   terminator.terminate().then(
-    ({ graceful }) => process.nextTick(callback, error, graceful),
-    (failure) => process.nextTick(callback, failure, false),
+    ({ graceful }) => nextTick(callback, error, graceful),
+    (failure) => nextTick(callback, failure, false),
   );
 }
 

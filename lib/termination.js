@@ -1,5 +1,8 @@
 // One termination of one server: Node's events in, the machine's actions out. Nothing is decided here.
 
+// Not the global ones, which test runners replace by ones that wait for the test.
+const { nextTick } = require('node:process');
+const { setImmediate } = require('node:timers');
 const { connections } = require('./attachment');
 const { CutList } = require('./cut-list');
 const http1 = require('./http1');
@@ -46,6 +49,12 @@ const ERRORS_AT_MOST = 100;
  * the look and the close is lost, so fewer lose less; and looking costs next to nothing.
  */
 const LOOKED_AT_TOGETHER = 16;
+
+/**
+ * How long it takes Node to let go of the function that another thread can call: in the first turn of the loop it
+ * hears that it is to, in the second it closes a handle, and in the third it tells `async_hooks`.
+ */
+const TURNS_OF_RELEASE = 3;
 
 class Termination {
   #attachment;
@@ -184,7 +193,7 @@ class Termination {
     this.perform(native.requestStarted(this.#key, connection.id, more));
     // That there is more is concluded from numbers. When Node has worked through its input, it shows; and
     // if that is only a part of it, as under TLS, the next request to start sets it right again.
-    if (more) process.nextTick(() => this.#lookForMore(connection, request));
+    if (more) nextTick(() => this.#lookForMore(connection, request));
   }
 
   /**
@@ -364,8 +373,11 @@ class Termination {
 
   #resolved() {
     const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
-    this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
     this.#attachment.terminated();
+    // Test runners look for what a suite has left behind as soon as its last hook has resolved.
+    afterTurns(TURNS_OF_RELEASE, () => {
+      this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
+    });
   }
 
   // Who is there.
@@ -622,6 +634,14 @@ const descriptors = new Int32Array(LOOKED_AT_TOGETHER);
 function unreadAmong(sockets) {
   for (let place = 0; place < sockets.length; place += 1) descriptors[place] = descriptorOf(sockets[place]);
   return native.unread(descriptors, sockets.length);
+}
+
+/**
+ * @param {number} turns of the event loop
+ * @param {() => void} callback
+ */
+function afterTurns(turns, callback) {
+  setImmediate(turns === 1 ? callback : () => afterTurns(turns - 1, callback));
 }
 
 /** @param {Socket} socket */

@@ -241,8 +241,13 @@ impl Driver {
         let due = self.drain.poll_timeout();
         if due != self.alarm.as_ref().map(Alarm::due) {
             self.alarm = due.zip(self.waker.as_ref()).map(|(due, Waker { clock, wake })| {
-                let wake = Arc::clone(wake);
-                clock.set(due, move || wake())
+                // Not a hold of its own, which would be let go of on the alarm's thread, some time after the last turn.
+                let wake = Arc::downgrade(wake);
+                clock.set(due, move || {
+                    if let Some(wake) = wake.upgrade() {
+                        wake();
+                    }
+                })
             });
         }
         if matches!(self.drain.phase(), Phase::Serving | Phase::Terminated) {

@@ -190,6 +190,9 @@ impl Driver {
             Err(error) => (Listener::watch(descriptor, local).ok(), Err(error)),
         };
         self.listener = listener;
+        if held.is_ok() {
+            self.drain.handle_listener_held();
+        }
         self.look_at_accept_queue();
         held
     }

@@ -53,7 +53,10 @@ const runtimes = [
       start(program, ['test', '--allow-all', '--no-check', '--unstable-detect-cjs', `--junit-path=${report}`, TESTS]);
       const cases = fs.readFileSync(report, 'utf8').matchAll(/<testcase name="(.*?)".*?>(\s*<failure)?/g);
       return [...cases]
-        .map(([, name, failure]) => ({ name: name.replaceAll('&gt;', '>').replaceAll('&apos;', "'"), passed: failure === undefined }))
+        .map(([, name, failure]) => ({
+          name: name.replaceAll('&gt;', '>').replaceAll('&apos;', "'"),
+          passed: failure === undefined,
+        }))
         .filter(({ name }) => name.split(' > ').length === 3);
     },
     excepted: [

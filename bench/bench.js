@@ -12,6 +12,7 @@ const parts = {
   idle: () => require('./idle-connections'),
   lost: () => require('./lost-requests'),
   import: () => require('./import-time'),
+  install: () => require('./install'),
   native: () => require('./native-calls'),
   probes: () => require('./probe-latency'),
   teardown: () => require('./teardown'),

@@ -47,6 +47,7 @@ it('the package holds what is needed, and nothing else', () => {
       'index.d.ts',
       'index.js',
     ],
+    ...['http-shutdown', 'stoppable'].flatMap((name) => [`drop-ins/${name}.d.ts`, `drop-ins/${name}.js`]),
     ...['package.json', 'scripts/cargo.js', 'scripts/install.js'],
   ];
   assert.deepEqual(filesIn(main), [...sources, ...others].sort());

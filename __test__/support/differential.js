@@ -440,8 +440,8 @@ function commonCases(ended, later) {
         await ends;
         return outcomes.join('; ');
       },
-      ours: 'answered, keep-alive; lost',
-      why: 'it is not, for this client: it ends the connection with the answer, for which the other waits',
+      ours: 'answered, keep-alive; answered, close',
+      why: 'both serve it, and nobody has to wait for the client to close the connection then',
     },
 
     multiplexed: {

@@ -75,7 +75,7 @@ use slab::Slab;
 
 use connection::{Connection, Course, Tally};
 
-use keep_alive::{FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
+use keep_alive::{ASKS_AGAIN_WITHIN, FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
 use listener::{ACCEPT_AT_MOST, Listener};
 
 pub use connection::{Arriving, State, Transport};
@@ -483,7 +483,7 @@ impl Drain {
             }
             _ if finished.said_close => connection.course = Course::Leaving(Tally::Drained),
             // Until the loop has turned, a pipelined request may still be among what was received.
-            _ if phase == Phase::Draining && connection.is_quiet() => self.end(id, now),
+            _ if phase == Phase::Draining && connection.is_quiet() => self.part_with_answered(id, finished.late, now),
             _ => {}
         }
         self.assert_invariants();
@@ -851,6 +851,23 @@ impl Drain {
     /// Whether so much goes on that more is to be expected, as it is not of a test's last few connections.
     fn is_loaded(&self, now: Instant) -> bool {
         self.connections.iter().filter(|(_, connection)| connection.is_lively(now)).count() > FEW
+    }
+
+    /// Lets go of a connection whose answer did not say close. If its request came before the termination, its client
+    /// was told nothing, and may be about to send again; see [`keep_alive`]. A later one had its answer told to say so.
+    fn part_with_answered(&mut self, id: ConnectionId, late: bool, now: Instant) {
+        let until = match self.keep_alive {
+            _ if late => None,
+            KeepAlive::For(_) => self.window.map(Window::end),
+            KeepAlive::Auto => {
+                let rhythm = self.connections[id].rhythm.filter(|_| self.is_loaded(now));
+                rhythm.map(|rhythm| rhythm.goes_on_until(now)).max(Some(now + ASKS_AGAIN_WITHIN))
+            }
+        };
+        match until {
+            Some(until) if until > now => self.keep(id, until),
+            _ => self.end(id, now),
+        }
     }
 
     fn keep_until(&mut self, id: ConnectionId, until: Option<Instant>, now: Instant) {

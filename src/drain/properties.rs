@@ -16,7 +16,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::RngAlgorithm;
 
-use super::keep_alive::{CROWD, GAPS, RHYTHM_AT_MOST};
+use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, GAPS, RHYTHM_AT_MOST};
 use super::*;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -859,6 +859,8 @@ struct Peer {
     unheard: bool,
     /// It was idle when the loop had read what had come in before the delay was over.
     idle_at_parting: bool,
+    /// Until when its next request is to be expected, if the answer to its last one could not say close.
+    untold_until: Option<Instant>,
     /// Oldest first. What is lost behind FIN stays.
     in_flight: VecDeque<Came>,
     /// Half a request has come.
@@ -908,6 +910,7 @@ impl Peer {
             rhythm: None,
             unheard: true,
             idle_at_parting: false,
+            untold_until: None,
             in_flight: VecDeque::new(),
             receiving: false,
             unnoticed: false,
@@ -1061,7 +1064,7 @@ impl Termination {
             KeepAlive::Auto => expected,
             KeepAlive::For(_) => self.window_ends().filter(|_| peer.idle_at_parting),
         };
-        kept.max(peer.may_speak_until()).max(Some(parting.at))
+        kept.max(peer.untold_until).max(peer.may_speak_until()).max(Some(parting.at))
     }
 
     /// By when the last of those known by their number only is to be closed.
@@ -1375,6 +1378,10 @@ impl World {
         }
         // Node sees to that by itself.
         peer.closing |= said_close;
+        if answered == Some(Came::Before) && !said_close {
+            self.leave_untold(socket);
+        }
+        let peer = peer_of(&mut self.open, socket);
         let (Some(id), Some(termination)) = (peer.id, &mut self.termination) else { return };
         peer.leaving |= said_close;
         match answered {
@@ -1385,6 +1392,19 @@ impl World {
         let finished = Finished { arriving, said_close, late: answered == Some(Came::During) };
         self.drain.handle_request_finished(id, finished, self.now);
         self.obey();
+    }
+
+    /// Its client has been answered, and does not know that it is to go.
+    fn leave_untold(&mut self, socket: Socket) {
+        let Some(termination) = self.termination.as_ref().filter(|termination| termination.parting.is_some()) else {
+            return;
+        };
+        let loaded = self.open.values().filter(|peer| peer.is_lively(self.now)).count() > FEW;
+        let window = termination.window_ends();
+        let peer = peer_of(&mut self.open, socket);
+        let rhythm =
+            peer.rhythm.filter(|_| loaded).map(|Rhythm { gap, .. }| self.now + (gap * GAPS).min(RHYTHM_AT_MOST));
+        peer.untold_until = window.or(rhythm.max(Some(self.now + ASKS_AGAIN_WITHIN)));
     }
 
     fn abort(&mut self, socket: Socket) {

@@ -863,6 +863,43 @@ fn where_nobody_knows_who_waits_two_turns_without_anybody_are_enough() {
     assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
 }
 
+/// A connection in rhythm whose answer has begun, in a crowd of others, and all of them drain.
+fn scene_with_an_answer_begun(keep_alive: KeepAlive) -> (Scene, ConnectionId) {
+    let mut scene = Scene::new();
+    let rhythm = Some(Rhythm { last: scene.now, gap: Duration::from_millis(20) });
+    let id = scene.drain.handle_found(Transport::Plain, true, rhythm);
+    scene.start(id, false);
+    for _ in 0..=FEW {
+        let other = scene.drain.handle_found(Transport::Plain, true, None);
+        scene.start(other, false);
+    }
+    scene.terminate_keeping(keep_alive, None);
+    scene.actions();
+    scene.turn();
+    assert_eq!(scene.drain.phase(), Phase::Draining);
+    (scene, id)
+}
+
+#[test]
+fn who_was_answered_and_not_told_to_go_may_ask_once_more() {
+    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto);
+    scene.now += SECOND;
+    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    scene.now += Duration::from_millis(100);
+    assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+    // If its handler has said otherwise, it is not kept a second time.
+    assert_eq!(scene.finish(id, Finished { late: true, ..KEPT_ALIVE }), [Action::End(id)]);
+}
+
+#[test]
+fn who_was_answered_and_not_told_to_go_is_closed_when_it_has_stopped_asking() {
+    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto);
+    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + keep_alive::GAPS * Duration::from_millis(20)));
+    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::For(Duration::ZERO));
+    assert_eq!(scene.finish(id, KEPT_ALIVE), [Action::End(id)]);
+}
+
 #[test]
 fn all_who_wait_are_accepted_however_long_it_takes_if_nobody_follows() {
     let mut scene = Scene::new();

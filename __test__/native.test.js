@@ -27,6 +27,7 @@ it('an unknown driver or connection is an error or nothing, never a crash', () =
   for (const event of [
     'closed',
     'receiving',
+    'secured',
     'hijacked',
     'answeredEarly',
     'nothingMore',

@@ -278,9 +278,9 @@ class Attachment {
     this.#opened(accepted);
     const connection = /** @type {Connection} */ (connections.get(accepted));
     connection.socket = socket;
-    connection.intake = null;
     connections.set(socket, connection);
     this.#adoptSession(connection);
+    this.#termination?.secured(connection);
     if (this.#termination === null && this.#isListed && connection.session === null) this.forget(connection);
   };
 

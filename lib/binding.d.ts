@@ -6,6 +6,7 @@ export type Actions = number[] | null;
 export const ActionKind: {
   readonly Announce: number;
   readonly Survey: number;
+  readonly LastSurvey: number;
   readonly WatchListener: number;
   readonly HoldListener: number;
   readonly CloseServer: number;
@@ -20,6 +21,7 @@ export const ActionKind: {
   readonly Ping: number;
   readonly CloseSession: number;
   readonly Cut: number;
+  readonly CutHalf: number;
   readonly Destroy: number;
   readonly AwaitTurn: number;
   readonly Resolve: number;
@@ -110,6 +112,7 @@ export function ponged(key: number, id: number): Actions;
 export function nothingMore(key: number, id: number): Actions;
 export function hijacked(key: number, id: number): Actions;
 export function receiving(key: number, id: number): Actions;
+export function secured(key: number, id: number): Actions;
 export function answeredEarly(key: number, id: number): Actions;
 export function taskStarted(key: number): Actions;
 export function taskFinished(key: number, fulfilled: boolean): Actions;

@@ -20,10 +20,17 @@ class CutList {
    */
   add(connection) {
     const { hijackedBy } = connection;
-    const requests = [...connection.requests()];
-    for (const request of requests) this.#addOnce(request, connection, request);
+    for (const request of connection.requests()) this.#addOnce(request, connection, request);
     if (hijackedBy !== null) this.#addOnce(connection, connection, { head: hijackedBy, headersSent: true });
-    else if (requests.length === 0) this.#addOnce(connection, connection, { headersSent: false });
+  }
+
+  /**
+   * Lists the request of which a connection has received a part.
+   *
+   * @param {Connection} connection
+   */
+  addHalf(connection) {
+    this.#addOnce(connection, connection, { headersSent: false });
   }
 
   /**

@@ -173,6 +173,13 @@ class Termination {
     this.perform(native.serverClosed(this.#key));
   }
 
+  /** @param {Connection} connection on which the TLS handshake has just ended */
+  secured(connection) {
+    connection.intake = Intake.fromNow(connection);
+    this.perform(native.secured(this.#key, connection.id));
+    this.perform(native.due(this.#key));
+  }
+
   /**
    * @param {Socket} socket
    * @param {Request} request
@@ -243,6 +250,9 @@ class Termination {
         case ActionKind.Survey:
           this.#survey(value);
           break;
+        case ActionKind.LastSurvey:
+          this.#survey(value, { isLast: true });
+          break;
         case ActionKind.WatchListener:
           this.#watchListener();
           break;
@@ -284,6 +294,9 @@ class Termination {
           break;
         case ActionKind.Cut:
           this.#cut.add(connection);
+          break;
+        case ActionKind.CutHalf:
+          this.#cut.addHalf(connection);
           break;
         case ActionKind.Destroy:
           http2.destroySession(connection);
@@ -459,8 +472,9 @@ class Termination {
    * Looks at every connection.
    *
    * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
+   * @param {{ isLast?: boolean }} [options]
    */
-  #survey(horizon) {
+  #survey(horizon, { isLast = false } = {}) {
     const since = performance.now() - horizon;
     // Of those that were quiet at the last survey, clients may have closed some.
     const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed).length;
@@ -476,12 +490,29 @@ class Termination {
     this.#undecided = [];
     this.#silent = [];
     this.#observe();
+    if (isLast) this.#observeUnread();
     this.#active = null;
     this.perform(native.quietClosed(this.#key, gone, this.#quiet.size, this.#unused));
   }
 
   #observe() {
     for (const connection of this.#attachment.open) this.#observeConnection(connection);
+  }
+
+  /** Finds the connections for which the kernel holds what may be a request. */
+  #observeUnread() {
+    for (const socket of unreadAmong([...this.#quiet.keys()])) {
+      this.#forgetQuiet(socket);
+      this.perform(native.receiving(this.#key, this.#find(socket).id));
+    }
+    const known = [...this.#attachment.open].filter(({ session, hijackedBy }) => session === null && hijackedBy === null);
+    for (const socket of unreadAmong(known.map(({ accepted }) => accepted))) {
+      const connection = /** @type {Connection} */ (connections.get(socket));
+      // It may as well be the rest of a request that is known.
+      if (connection.newest?.response.req.complete ?? !connection.isAnsweredEarly) {
+        this.perform(native.receiving(this.#key, connection.id));
+      }
+    }
   }
 
   /** @param {Connection} connection */
@@ -609,7 +640,17 @@ function addressOf(server) {
 
 /** @param {Socket} socket */
 function isRead(socket) {
-  return native.unread(Int32Array.of(descriptorOf(socket))) === null;
+  return unreadAmong([socket]).length === 0;
+}
+
+/**
+ * Those for which the kernel holds something.
+ *
+ * @param {Socket[]} sockets
+ */
+function unreadAmong(sockets) {
+  const places = native.unread(Int32Array.from(sockets, descriptorOf)) ?? [];
+  return places.map((place) => sockets[place]);
 }
 
 exports.Termination = Termination;

@@ -137,6 +137,11 @@ impl Driver {
         self.drain.handle_receiving(id);
     }
 
+    /// The handshake has ended.
+    pub fn secured(&mut self, id: ConnectionId) {
+        self.drain.handle_secured(id, now());
+    }
+
     /// The body of a request answered earlier is still coming in.
     pub fn answered_early(&mut self, id: ConnectionId) {
         self.drain.handle_answered_early(id, now());

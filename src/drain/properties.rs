@@ -492,7 +492,10 @@ proptest! {
     fn whoever_is_there_is_looked_for_when_the_delay_begins_and_when_it_is_over(script in script()) {
         let world = World::at_the_end_of(script);
         for Moment { action, termination, .. } in &world.history {
-            let (Action::Survey(horizon), Some(termination)) = (action, termination) else { continue };
+            let (Action::Survey(horizon) | Action::LastSurvey(horizon), Some(termination)) = (action, termination) else {
+                continue;
+            };
+            prop_assert_eq!(matches!(action, Action::LastSurvey(_)), termination.expired);
             let looked_for_before = termination.drains_after.is_some() && termination.told.contains(&Milestone::Delaying);
             prop_assert_eq!(termination.surveys, usize::from(looked_for_before));
             let at_once = termination.keep_alive == KeepAlive::For(Duration::ZERO);
@@ -566,6 +569,7 @@ proptest! {
                     Step::Hijack(id) => drain.handle_hijacked(id),
                     Step::Receive(id) => drain.handle_receiving(id),
                     Step::ReceiveUnnoticed(id) => drain.handle_answered_early(id, now),
+                    Step::Secure(id) => drain.handle_secured(id, now),
                     Step::NothingMore(id) => drain.handle_nothing_more(id),
                     Step::Leave(id) | Step::SocketCloses(id) => drain.handle_closed(id, now),
                     Step::ServerCloses => drain.handle_server_closed(now),
@@ -649,6 +653,8 @@ enum Step {
     Receive(usize),
     /// Half a request comes, and the caller will not notice before it looks.
     ReceiveUnnoticed(usize),
+    /// A TLS handshake ends.
+    Secure(usize),
     /// No further request follows the one that was said to be followed.
     NothingMore(usize),
     /// The peer closes.
@@ -754,6 +760,7 @@ fn event() -> impl Strategy<Value = Step> {
         2 => place().prop_map(Step::Pong),
         1 => place().prop_map(Step::Receive),
         2 => place().prop_map(Step::ReceiveUnnoticed),
+        1 => place().prop_map(Step::Secure),
         1 => place().prop_map(Step::NothingMore),
     ];
     let others = prop_oneof![
@@ -1192,6 +1199,7 @@ impl World {
             Step::Hijack(place) => self.at(place, Self::hijack),
             Step::Receive(place) => self.at(place, Self::receive),
             Step::ReceiveUnnoticed(place) => self.at(place, Self::receive_unnoticed),
+            Step::Secure(place) => self.at(place, Self::secure),
             Step::NothingMore(place) => self.at(place, Self::nothing_more),
             Step::Leave(place) => self.at(place, Self::close),
             Step::SocketCloses(place) => self.socket_closes(place),
@@ -1450,6 +1458,18 @@ impl World {
 
     fn receive_unnoticed(&mut self, socket: Socket) {
         self.peer(socket).unnoticed = true;
+    }
+
+    fn secure(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        let unused = peer.last.is_none() && !peer.hijacked && !peer.session && !peer.answered_early;
+        let (true, false, Some(id), Some(_)) = (unused, peer.leaving, peer.id, &self.termination) else { return };
+        // It was not idle, or it still is.
+        peer.idle_at_parting &= !std::mem::take(&mut peer.receiving);
+        peer.was_busy = false;
+        peer.accepted = Some(self.now);
+        self.drain.handle_secured(id, self.now);
+        self.obey();
     }
 
     fn nothing_more(&mut self, socket: Socket) {
@@ -1832,6 +1852,10 @@ impl World {
         match action {
             Action::Announce(milestone) => self.hear(milestone),
             Action::Survey(horizon) => self.survey(horizon),
+            Action::LastSurvey(horizon) => {
+                self.look_into_the_kernel();
+                self.survey(horizon);
+            }
             Action::WatchListener => self.watch_listener(),
             Action::HoldListener => self.hold_listener(),
             Action::CloseServer => self.close_server(),
@@ -1854,7 +1878,7 @@ impl World {
                 peer.session_closing = true;
                 peer.closing |= peer.in_flight.is_empty();
             }
-            Action::Cut(id) => self.list(id),
+            Action::Cut(id) | Action::CutHalf(id) => self.list(id),
             Action::Destroy(id) => self.destroy(id),
             Action::AwaitTurn => self.turns_asked += 1,
             Action::Resolve => self.resolve(),
@@ -1892,6 +1916,16 @@ impl World {
             self.server_closing = true;
         } else {
             self.server_closed();
+        }
+    }
+
+    /// What nobody would read any more is found.
+    fn look_into_the_kernel(&mut self) {
+        for peer in self.open.values_mut().filter(|peer| !peer.hijacked && !peer.session && !peer.leaving) {
+            let found = std::mem::take(&mut peer.unnoticed);
+            peer.receiving |= found;
+            peer.was_busy |= found;
+            peer.answered_early &= !found;
         }
     }
 
@@ -2042,6 +2076,7 @@ fn id_of(action: Action) -> Option<ConnectionId> {
     match action {
         Action::Announce(_)
         | Action::Survey(_)
+        | Action::LastSurvey(_)
         | Action::WatchListener
         | Action::HoldListener
         | Action::CloseServer
@@ -2058,6 +2093,7 @@ fn id_of(action: Action) -> Option<ConnectionId> {
         | Action::Ping(id)
         | Action::CloseSession(id)
         | Action::Cut(id)
+        | Action::CutHalf(id)
         | Action::Destroy(id) => Some(id),
     }
 }

@@ -103,10 +103,11 @@ export function listenerClosed(key: number): Actions;
 /** The places of those descriptors on which unread bytes wait; null if there are none, or nobody knows. */
 export function unread(descriptors: Int32Array): number[] | null;
 export function due(key: number): Actions;
-export function closed(key: number, id: number): Actions;
+export function closed(key: number, id: number, byPeer: boolean): Actions;
 export function requestStarted(key: number, id: number, more: boolean): Actions;
 export function requestFinished(key: number, id: number, arriving: number, saidClose: boolean, late: boolean): Actions;
 export function requestAborted(key: number, id: number): Actions;
+export function requestBrokenOff(key: number, id: number): Actions;
 export function multiplexed(key: number, id: number): Actions;
 export function ponged(key: number, id: number): Actions;
 export function nothingMore(key: number, id: number): Actions;

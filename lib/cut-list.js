@@ -20,8 +20,16 @@ class CutList {
    */
   add(connection) {
     const { hijackedBy } = connection;
-    for (const request of connection.requests()) this.#addOnce(request, connection, request);
+    for (const request of connection.requests()) this.addRequest(request, connection);
     if (hijackedBy !== null) this.#addOnce(connection, connection, { head: hijackedBy, headersSent: true });
+  }
+
+  /**
+   * @param {import('./requests').Request | import('./connection').Stream} request
+   * @param {Connection} connection
+   */
+  addRequest(request, connection) {
+    this.#addOnce(request, connection, request);
   }
 
   /**

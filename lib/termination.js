@@ -110,7 +110,7 @@ class Termination {
     const stats = native.stats(this.#key);
     native.quiet(this.#key, 0, 0);
     for (const connection of this.#attachment.open) {
-      native.closed(this.#key, connection.id);
+      native.closed(this.#key, connection.id, true);
       if (!followed.has(connection)) this.#attachment.forget(connection);
     }
     return stats;
@@ -162,8 +162,9 @@ class Termination {
   }
 
   /** @param {Connection} connection */
-  closed({ id }) {
-    this.perform(native.closed(this.#key, id));
+  closed(connection) {
+    const { id } = connection;
+    this.perform(native.closed(this.#key, id, http1.isClosedByPeer(connection)));
     this.#known[id] = undefined;
   }
 
@@ -208,14 +209,18 @@ class Termination {
 
   /**
    * @param {Connection} connection
-   * @param {Stream} stream
-   * @param {boolean} answered
+   * @param {Stream} request
    */
-  streamClosed({ id }, { late }, answered) {
-    const actions = answered
-      ? native.requestFinished(this.#key, id, Arriving.Nothing, false, late)
-      : native.requestAborted(this.#key, id);
-    this.perform(actions);
+  streamClosed(connection, request) {
+    const { id } = connection;
+    if (http2.isAnswered(request)) {
+      this.perform(native.requestFinished(this.#key, id, Arriving.Nothing, false, request.late));
+    } else if (http2.isTakenBack(request) || http1.isClosedByPeer(connection)) {
+      this.perform(native.requestAborted(this.#key, id));
+    } else {
+      this.#cut.addRequest(request, connection);
+      this.perform(native.requestBrokenOff(this.#key, id));
+    }
   }
 
   /** @param {Connection} connection */
@@ -291,6 +296,8 @@ class Termination {
           break;
         case ActionKind.CloseSession:
           http2.closeSession(connection);
+          // When it has written its last.
+          setImmediate(() => setImmediate(() => this.#observeClosing(connection)));
           break;
         case ActionKind.Cut:
           this.#cut.add(connection);
@@ -299,8 +306,8 @@ class Termination {
           this.#cut.addHalf(connection);
           break;
         case ActionKind.Destroy:
-          http2.destroySession(connection);
-          http1.destroy(connection);
+          if (connection.session === null) http1.destroy(connection);
+          else http2.destroy(connection);
           break;
         case ActionKind.AwaitTurn:
           this.#awaitTurn();
@@ -316,7 +323,10 @@ class Termination {
   #announce(milestone) {
     const { users, open } = this.#attachment;
     if (milestone === Milestone.Draining) for (const user of users) user.drainingBegan();
-    if (milestone === Milestone.Deadline) for (const user of users) user.deadlinePassed();
+    if (milestone === Milestone.Deadline) {
+      this.#attachment.abandonTasks();
+      for (const user of users) user.deadlinePassed();
+    }
     if (!isObserved()) return;
     const stillOpen = new CutList();
     if (milestone === Milestone.HalfTime) for (const connection of open) stillOpen.add(connection);
@@ -505,7 +515,9 @@ class Termination {
       this.#forgetQuiet(socket);
       this.perform(native.receiving(this.#key, this.#find(socket).id));
     }
-    const known = [...this.#attachment.open].filter(({ session, hijackedBy }) => session === null && hijackedBy === null);
+    const known = [...this.#attachment.open].filter(
+      ({ session, hijackedBy }) => session === null && hijackedBy === null,
+    );
     for (const socket of unreadAmong(known.map(({ accepted }) => accepted))) {
       const connection = /** @type {Connection} */ (connections.get(socket));
       // It may as well be the rest of a request that is known.
@@ -513,6 +525,12 @@ class Termination {
         this.perform(native.receiving(this.#key, connection.id));
       }
     }
+  }
+
+  /** @param {Connection} connection whose session closes */
+  #observeClosing(connection) {
+    if (this.#known[connection.id] !== connection || !http2.isReceiving(connection)) return;
+    this.perform(native.receiving(this.#key, connection.id));
   }
 
   /** @param {Connection} connection */

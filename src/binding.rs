@@ -316,10 +316,10 @@ pub fn due(key: u32) -> Result<Actions> {
     event(key, |_| {})
 }
 
-/// A connection is gone.
+/// A connection is gone; `by_peer` says that it was not closed here.
 #[napi(catch_unwind)]
-pub fn closed(key: u32, id: u32) -> Result<Actions> {
-    event(key, |driver| driver.closed(id as ConnectionId))
+pub fn closed(key: u32, id: u32, by_peer: bool) -> Result<Actions> {
+    event(key, |driver| driver.closed(id as ConnectionId, by_peer))
 }
 
 /// A request's head is complete; `more` says that another one follows it already.
@@ -344,6 +344,12 @@ pub fn request_finished(key: u32, id: u32, arriving: Arriving, said_close: bool,
 #[napi(catch_unwind)]
 pub fn request_aborted(key: u32, id: u32) -> Result<Actions> {
     event(key, |driver| driver.request_aborted(id as ConnectionId))
+}
+
+/// An answer over HTTP/2 was broken off here.
+#[napi(catch_unwind)]
+pub fn request_broken_off(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.request_broken_off(id as ConnectionId))
 }
 
 /// HTTP/2 is spoken on a connection, and the peer has spoken.

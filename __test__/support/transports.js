@@ -58,6 +58,21 @@ const transports = [
   },
 ];
 
+/** Those of HTTP/2. */
+const http2Transports = [
+  { name: 'h2c', scheme: 'http', createServer: (_options, handler) => http2.createServer(handler) },
+  { name: 'h2', scheme: 'https', createServer: (_options, handler) => http2.createSecureServer(credentials, handler) },
+  {
+    name: 'h2 beside http/1.1',
+    scheme: 'https',
+    createServer: (_options, handler) => http2.createSecureServer({ ...credentials, allowHTTP1: true }, handler),
+    // For those who speak HTTP/1.1.
+    secure: true,
+    connect: connectTls,
+    connected: 'secureConnect',
+  },
+];
+
 /** Whatever a test left open; servers of node:http2 have no method for it. */
 function closeEverything(server) {
   server.close();
@@ -65,4 +80,4 @@ function closeEverything(server) {
   else createHttpTerminator({ server, httpResponseTimeout: 0 }).terminate();
 }
 
-module.exports = { closeEverything, credentials, transports, trust };
+module.exports = { closeEverything, credentials, http2Transports, transports, trust };

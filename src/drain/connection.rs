@@ -202,12 +202,13 @@ impl Connection {
     }
 
     /// How many requests are lost with this connection, now that it has closed.
-    pub(super) fn cut_by_close(&self) -> u32 {
+    pub(super) fn cut_by_close(&self, by_peer: bool) -> u32 {
         match self.course {
             Course::Leaving(_) | Course::Lingering { .. } => self.requests,
             Course::Destroyed => self.destroyed_as.map_or(0, |(_, cut)| cut),
-            // The peer went away by itself: it does not want its answers any more.
-            _ => 0,
+            _ if by_peer => 0,
+            // Somebody here has closed it, such as a handler that could not go on.
+            _ => self.requests,
         }
     }
 

@@ -590,12 +590,23 @@ impl Drain {
         self.assert_invariants();
     }
 
-    /// The connection is gone, whoever closed it.
-    pub fn handle_closed(&mut self, id: ConnectionId, now: Instant) {
+    /// An answer on a multiplexed connection was broken off, and not by its client.
+    pub fn handle_request_broken_off(&mut self, id: ConnectionId) {
+        let terminating = self.is_terminating();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.end_request() && terminating && !connection.is_leaving() {
+            self.report.requests.cut += 1;
+        }
+        self.assert_invariants();
+    }
+
+    /// The connection is gone. `by_peer` says that it was the peer who closed it: then it does not want the
+    /// answers any more that are missing.
+    pub fn handle_closed(&mut self, id: ConnectionId, by_peer: bool, now: Instant) {
         let terminating = self.is_terminating();
         let Some(connection) = self.connections.get(id) else { return };
         if terminating {
-            let cut = connection.cut_by_close();
+            let cut = connection.cut_by_close(by_peer);
             if cut > 0 && connection.course != Course::Destroyed {
                 self.actions.push_back(Action::Cut(id));
             }

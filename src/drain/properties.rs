@@ -306,7 +306,8 @@ proptest! {
                 drain.handle_receiving(unknown);
                 drain.handle_nothing_more(unknown);
                 drain.handle_answered_early(unknown, *now);
-                drain.handle_closed(unknown, *now);
+                drain.handle_closed(unknown, true, *now);
+                drain.handle_request_broken_off(unknown);
             }
             prop_assert!(format!("{drain:#?}") == before, "{before} has become {drain:#?}");
         }
@@ -571,7 +572,9 @@ proptest! {
                     Step::ReceiveUnnoticed(id) => drain.handle_answered_early(id, now),
                     Step::Secure(id) => drain.handle_secured(id, now),
                     Step::NothingMore(id) => drain.handle_nothing_more(id),
-                    Step::Leave(id) | Step::SocketCloses(id) => drain.handle_closed(id, now),
+                    Step::Leave(id) | Step::SocketCloses(id) => drain.handle_closed(id, true, now),
+                    Step::Break(id) => drain.handle_closed(id, false, now),
+                    Step::BreakOff(id) => drain.handle_request_broken_off(id),
                     Step::ServerCloses => drain.handle_server_closed(now),
                     Step::Turn => drain.handle_turned(now),
                     Step::StartTask => drain.handle_task_started(),
@@ -659,6 +662,10 @@ enum Step {
     NothingMore(usize),
     /// The peer closes.
     Leave(usize),
+    /// Somebody here closes, and not because the machine asked for it.
+    Break(usize),
+    /// Somebody here resets a stream.
+    BreakOff(usize),
     /// Of the sockets on their way out, one has closed.
     SocketCloses(usize),
     ServerCloses,
@@ -751,6 +758,8 @@ fn event() -> impl Strategy<Value = Step> {
         4 => (place(), up_to(200 * MILLISECOND)).prop_map(|(place, gap)| Step::Measure(place, gap)),
         1 => place().prop_map(Step::Hijack),
         1 => place().prop_map(Step::Leave),
+        1 => place().prop_map(Step::Break),
+        1 => place().prop_map(Step::BreakOff),
         4 => place().prop_map(Step::SocketCloses),
     ];
     let requests = prop_oneof![
@@ -895,6 +904,8 @@ struct Peer {
     forced: bool,
     /// Its socket closes by itself.
     closing: bool,
+    /// Somebody here has closed it.
+    broken: bool,
     /// A request on it has been cut, or it has, being a tunnel.
     cut: bool,
     /// It has been listed as such.
@@ -931,6 +942,7 @@ impl Peer {
             destroyed: false,
             forced: false,
             closing: false,
+            broken: false,
             cut: false,
             listed: false,
         }
@@ -1202,6 +1214,8 @@ impl World {
             Step::Secure(place) => self.at(place, Self::secure),
             Step::NothingMore(place) => self.at(place, Self::nothing_more),
             Step::Leave(place) => self.at(place, Self::close),
+            Step::Break(place) => self.at(place, Self::break_connection),
+            Step::BreakOff(place) => self.at(place, Self::break_off),
             Step::SocketCloses(place) => self.socket_closes(place),
             Step::ServerCloses => self.server_closes(),
             Step::Turn => self.turn(),
@@ -1484,6 +1498,23 @@ impl World {
         }
     }
 
+    fn break_connection(&mut self, socket: Socket) {
+        self.peer(socket).broken = true;
+        self.close(socket);
+    }
+
+    fn break_off(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        if !peer.session || peer.leaving || peer.end_one().is_none() {
+            return;
+        }
+        if let (Some(id), Some(termination)) = (peer.id, &mut self.termination) {
+            termination.expected.requests.cut += 1;
+            self.drain.handle_request_broken_off(id);
+            self.obey();
+        }
+    }
+
     fn close(&mut self, socket: Socket) {
         let Some(mut peer) = self.open.remove(&socket) else { return };
         let (Some(id), Some(termination)) = (peer.id, &mut self.termination) else {
@@ -1492,7 +1523,7 @@ impl World {
             return;
         };
         // What was destroyed was counted then, and a peer that goes by itself wants no answers.
-        if peer.leaving && !peer.destroyed {
+        if (peer.leaving || peer.broken) && !peer.destroyed {
             peer.cut |= !peer.in_flight.is_empty();
             termination.expected.requests.cut += count(&peer.in_flight);
         }
@@ -1501,8 +1532,9 @@ impl World {
             connections if peer.was_busy => connections.drained += 1,
             connections => connections.idle += 1,
         }
+        let broken = peer.broken;
         self.closing = Some(peer);
-        self.drain.handle_closed(id, self.now);
+        self.drain.handle_closed(id, !broken, self.now);
         self.obey();
         self.closed.extend(self.closing.take());
     }
@@ -1723,7 +1755,7 @@ impl World {
         self.drain.handle_quiet(0, 0, self.now);
         for peer in self.open.values_mut() {
             if let Some(id) = peer.id.take() {
-                self.drain.handle_closed(id, self.now);
+                self.drain.handle_closed(id, true, self.now);
             }
         }
         self.obey();

@@ -76,7 +76,7 @@ impl Scene {
     }
 
     fn close(&mut self, id: ConnectionId) -> Vec<Action> {
-        self.drain.handle_closed(id, self.now);
+        self.drain.handle_closed(id, true, self.now);
         self.actions()
     }
 
@@ -329,6 +329,28 @@ fn a_body_that_still_comes_after_an_answer_given_before_is_read_to_its_end() {
     assert_eq!(scene.expire(SECOND), [Action::Destroy(id)]);
     scene.close(id);
     assert!(scene.drain.report().graceful());
+}
+
+#[test]
+fn what_somebody_here_closes_is_cut() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 2);
+    scene.terminate();
+    scene.drain.handle_closed(id, false, scene.now);
+    assert_eq!(scene.actions(), [Action::Cut(id)]);
+    assert_eq!(scene.drain.report().requests.cut, 2);
+    assert_eq!(scene.drain.report().connections.drained, 1);
+}
+
+#[test]
+fn a_stream_that_is_broken_off_is_cut_and_its_session_goes_on() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 2);
+    scene.drain.handle_multiplexed(id, scene.now);
+    scene.terminate();
+    scene.drain.handle_request_broken_off(id);
+    assert_eq!(scene.drain.report().requests.cut, 1);
+    assert_eq!(scene.drain.stats().requests, 1);
 }
 
 #[test]
@@ -676,7 +698,7 @@ fn milestones_are_told_in_order() {
         told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
     }
     scene.drain.handle_quiet(0, 0, scene.now);
-    scene.drain.handle_closed(id, scene.now);
+    scene.drain.handle_closed(id, true, scene.now);
     told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
     told.retain(|action| matches!(action, Action::Announce(_)));
     let expected =

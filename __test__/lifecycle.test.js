@@ -1,6 +1,7 @@
 // The terminator as an object: its states, its report, and what it does besides ending connections.
 
 const assert = require('node:assert/strict');
+const { createHook } = require('node:async_hooks');
 const { once } = require('node:events');
 const net = require('node:net');
 const { describe, it } = require('node:test');
@@ -105,6 +106,30 @@ for (const transport of transports) {
       delete server.close;
       assert.equal(report.graceful, true);
       assert.equal(server.listening, false);
+    });
+
+    it('has let go of the event loop when it resolves, so that test runners find nothing', async (test) => {
+      const { terminator } = await serve(test, transport, gatedHandler().handler);
+      const [held, kinds] = [new Set(), new Set()];
+      const passing = ['PROMISE', 'TickObject', 'Immediate'];
+      const hook = createHook({
+        init(id, kind) {
+          if (passing.includes(kind)) return;
+          kinds.add(kind);
+          held.add(id);
+        },
+        destroy: (id) => held.delete(id),
+      }).enable();
+      await terminator.terminate();
+      hook.disable();
+      assert.ok(kinds.has('napi_rs_threadsafe_function'), 'there was something to let go of');
+      assert.equal(held.size, 0, [...kinds].join());
+    });
+
+    it('is not held up by timers that a test runner has replaced', async (test) => {
+      const { terminator } = await serve(test, transport, gatedHandler().handler);
+      test.mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'setImmediate'] });
+      assert.equal((await terminator.terminate()).graceful, true);
     });
 
     it('terminates when it is disposed of', async (test) => {

@@ -12,8 +12,10 @@ const parts = {
   idle: () => require('./idle-connections'),
   lost: () => require('./lost-requests'),
   import: () => require('./import-time'),
+  install: () => require('./install'),
   native: () => require('./native-calls'),
   probes: () => require('./probe-latency'),
+  teardown: () => require('./teardown'),
 };
 
 main(process.argv.slice(2));

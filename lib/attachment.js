@@ -2,7 +2,7 @@
 
 const { acceptedSockets, httpSockets, listsConnections, responseOn, socketBelow } = require('./internals');
 const native = require('./native');
-const { attachments, begin, oldestOn, unwatchRequests, watchRequests } = require('./requests');
+const { attachments, begin, oldestOn, onRequest, unwatchRequests, watchRequests } = require('./requests');
 
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
@@ -253,6 +253,12 @@ class Attachment {
     this.#isListed = listsConnections(this.server);
     if (this.#isListed && this.server.listening && !this.isSecure && !isHttp2(this.server)) this.#unfollow();
     else this.#follow();
+    this.server.removeListener('request', onRequest);
+    // HTTP/1 that is not Node's own, and whose requests may not be published. A server of HTTP/2 would answer streams
+    // otherwise than without a listener.
+    if (!this.#isListed && this.server.listening && 'closeIdleConnections' in this.server && !isHttp2(this.server)) {
+      this.server.prependListener('request', onRequest);
+    }
   }
 
   #follow() {
@@ -404,6 +410,7 @@ class Attachment {
     for (const event of HIJACKING_EVENTS) this.server.removeListener(event, this.#hijacked);
     this.#unfollow();
     this.server.removeListener('secureConnection', this.#secured);
+    this.server.removeListener('request', onRequest);
     this.server.removeListener('session', this.#sessionOpened);
     this.server.removeListener('stream', this.#streamOpened);
     for (const connection of this.open) this.forget(connection);

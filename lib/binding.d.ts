@@ -101,7 +101,7 @@ export function holdListener(key: number, descriptor: number, host: string, port
 export function acceptQueue(key: number, waiting: number | null): Actions;
 export function listenerClosed(key: number): Actions;
 /** The places of those descriptors on which unread bytes wait; null if there are none, or nobody knows. */
-export function unread(descriptors: Int32Array): number[] | null;
+export function unread(descriptors: Int32Array, count: number): number[] | null;
 export function due(key: number): Actions;
 export function closed(key: number, id: number, byPeer: boolean): Actions;
 export function requestStarted(key: number, id: number, more: boolean): Actions;

@@ -1,5 +1,7 @@
 // How HTTP/1 ends: what is said to the peer, and how each kind of close is done.
 
+// Not the global one, which test runners replace by one that waits for the test.
+const { nextTick } = require('node:process');
 const { isParsed } = require('./internals');
 
 /** @typedef {import('./connection').Connection} Connection */
@@ -74,7 +76,7 @@ function linger({ socket }) {
   // After an answer that says close Node calls `socket.destroySoon()`, which destroys the socket as
   // soon as FIN is sent, and so resets it if the client is still writing. That happens after the
   // event by which we learn of the answer's end, and takes effect on `finish`.
-  process.nextTick(() => socket.removeListener('finish', socket.destroy));
+  nextTick(() => socket.removeListener('finish', socket.destroy));
 }
 
 /** @param {Connection} connection */

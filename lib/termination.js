@@ -1,5 +1,8 @@
 // One termination of one server: Node's events in, the machine's actions out. Nothing is decided here.
 
+// Not the global ones, which test runners replace by ones that wait for the test.
+const { nextTick } = require('node:process');
+const { setImmediate } = require('node:timers');
 const { connections } = require('./attachment');
 const { CutList } = require('./cut-list');
 const http1 = require('./http1');
@@ -46,6 +49,12 @@ const ERRORS_AT_MOST = 100;
  * the look and the close is lost, so fewer lose less; and looking costs next to nothing.
  */
 const LOOKED_AT_TOGETHER = 16;
+
+/**
+ * How long it takes Node to let go of the function that another thread can call: in the first turn of the loop it
+ * hears that it is to, in the second it closes a handle, and in the third it tells `async_hooks`.
+ */
+const TURNS_OF_RELEASE = 3;
 
 class Termination {
   #attachment;
@@ -192,7 +201,7 @@ class Termination {
     this.perform(native.requestStarted(this.#key, connection.id, more));
     // That there is more is concluded from numbers. When Node has worked through its input, it shows; and
     // if that is only a part of it, as under TLS, the next request to start sets it right again.
-    if (more) process.nextTick(() => this.#lookForMore(connection, request));
+    if (more) nextTick(() => this.#lookForMore(connection, request));
   }
 
   /**
@@ -295,9 +304,7 @@ class Termination {
           http2.ping(connection, () => this.perform(native.ponged(this.#key, connection.id)));
           break;
         case ActionKind.CloseSession:
-          http2.closeSession(connection);
-          // When it has written its last.
-          setImmediate(() => setImmediate(() => this.#observeClosing(connection)));
+          http2.closeSession(connection, () => afterTurns(2, () => this.#observeClosing(connection)));
           break;
         case ActionKind.Cut:
           this.#cut.add(connection);
@@ -363,17 +370,15 @@ class Termination {
 
   #closeServer() {
     try {
-      if (this.#server.listening) {
-        closeListener(this.#server);
-        this.perform(native.listenerClosed(this.#key));
-        return;
-      }
+      // Also if it does not listen: it may be about to, which Node takes back, and it says `close` all the same.
+      closeListener(this.#server);
+      this.perform(native.listenerClosed(this.#key));
     } catch (error) {
       // Thrown by somebody's own `close()`. Whoever terminates hears of it when everything else has ended.
       this.#failure = { error };
+      this.perform(native.listenerClosed(this.#key));
+      this.perform(native.serverClosed(this.#key));
     }
-    this.perform(native.listenerClosed(this.#key));
-    this.perform(native.serverClosed(this.#key));
   }
 
   #awaitTurn() {
@@ -389,8 +394,11 @@ class Termination {
 
   #resolved() {
     const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
-    this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
     this.#attachment.terminated();
+    // Test runners look for what a suite has left behind as soon as its last hook has resolved.
+    afterTurns(TURNS_OF_RELEASE, () => {
+      this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
+    });
   }
 
   // Who is there.
@@ -413,10 +421,12 @@ class Termination {
     this.#quiet.clear();
     this.#undecided = [];
     this.#silent = [];
+    const { open } = this.#attachment;
     for (const socket of idleSockets(this.#server)) {
+      if (open.size > 0 && connections.has(socket)) continue;
       const received = socket.bytesRead;
       // Since Node 26 those that were never used are among the idle ones, too.
-      if (received === 0 || connections.has(socket)) continue;
+      if (received === 0) continue;
       const conversation = conversationOn(socket);
       if (conversation !== undefined && conversation.oldest !== null) this.#find(socket);
       else if (this.#isQuiet(conversation)) this.#quiet.set(socket, received);
@@ -486,10 +496,13 @@ class Termination {
    */
   #survey(horizon, { isLast = false } = {}) {
     const since = performance.now() - horizon;
-    // Of those that were quiet at the last survey, clients may have closed some.
-    const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed).length;
+    let gone = 0;
     // What was seen in this tick, when the termination began, is still true.
-    if (this.#active === null) this.#look();
+    if (this.#active === null) {
+      // Of those that were quiet at the last survey, clients may have closed some.
+      for (const socket of this.#quiet.keys()) if (socket.destroyed) gone += 1;
+      this.#look();
+    }
     for (const socket of this.#undecided) {
       const last = conversationOn(socket)?.last ?? Number.NaN;
       if (this.#transport === Transport.Plain && last < since) this.#quiet.set(socket, socket.bytesRead);
@@ -511,14 +524,14 @@ class Termination {
 
   /** Finds the connections for which the kernel holds what may be a request. */
   #observeUnread() {
-    for (const socket of unreadAmong([...this.#quiet.keys()])) {
+    for (const socket of unreadOf([...this.#quiet.keys()])) {
       this.#forgetQuiet(socket);
       this.perform(native.receiving(this.#key, this.#find(socket).id));
     }
     const known = [...this.#attachment.open].filter(
       ({ session, hijackedBy }) => session === null && hijackedBy === null,
     );
-    for (const socket of unreadAmong(known.map(({ accepted }) => accepted))) {
+    for (const socket of unreadOf(known.map(({ accepted }) => accepted))) {
       const connection = /** @type {Connection} */ (connections.get(socket));
       // It may as well be the rest of a request that is known.
       if (connection.newest?.response.req.complete ?? !connection.isAnsweredEarly) {
@@ -600,9 +613,10 @@ class Termination {
    * @returns {number} how many of them were
    */
   #closeTheSilent(sockets) {
-    const unread = native.unread(Int32Array.from(sockets, descriptorOf));
+    const unread = unreadAmong(sockets);
     let closed = 0;
-    sockets.forEach((socket, place) => {
+    for (let place = 0; place < sockets.length; place += 1) {
+      const socket = sockets[place];
       if (socket.destroyed || (socket.bytesRead === this.#quiet.get(socket) && !unread?.includes(place))) {
         this.#forgetQuiet(socket);
         socket.destroy();
@@ -610,7 +624,7 @@ class Termination {
       } else {
         this.perform(native.receiving(this.#key, this.#find(socket).id));
       }
-    });
+    }
     return closed;
   }
 
@@ -656,19 +670,44 @@ function addressOf(server) {
   return typeof address === 'string' ? null : address;
 }
 
-/** @param {Socket} socket */
-function isRead(socket) {
-  return unreadAmong([socket]).length === 0;
+/** One array for all calls: to make one, and to pass it for the first time, takes longer than the look itself. */
+const descriptors = new Int32Array(LOOKED_AT_TOGETHER);
+
+/**
+ * The places of those for which the kernel holds unread bytes.
+ *
+ * @param {Socket[]} sockets at most `LOOKED_AT_TOGETHER`
+ */
+function unreadAmong(sockets) {
+  for (let place = 0; place < sockets.length; place += 1) descriptors[place] = descriptorOf(sockets[place]);
+  return native.unread(descriptors, sockets.length);
 }
 
 /**
- * Those for which the kernel holds something.
+ * Those, of any number, for which it does.
  *
  * @param {Socket[]} sockets
  */
-function unreadAmong(sockets) {
-  const places = native.unread(Int32Array.from(sockets, descriptorOf)) ?? [];
-  return places.map((place) => sockets[place]);
+function unreadOf(sockets) {
+  const unread = [];
+  for (let place = 0; place < sockets.length; place += LOOKED_AT_TOGETHER) {
+    const some = sockets.slice(place, place + LOOKED_AT_TOGETHER);
+    for (const found of unreadAmong(some) ?? []) unread.push(some[found]);
+  }
+  return unread;
+}
+
+/**
+ * @param {number} turns of the event loop
+ * @param {() => void} callback
+ */
+function afterTurns(turns, callback) {
+  setImmediate(turns === 1 ? callback : () => afterTurns(turns - 1, callback));
+}
+
+/** @param {Socket} socket */
+function isRead(socket) {
+  return unreadAmong([socket]) === null;
 }
 
 exports.Termination = Termination;

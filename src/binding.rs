@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either, Function, Int32Array};
+use napi::bindgen_prelude::{Either, Function};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
@@ -304,8 +304,8 @@ pub fn listener_closed(key: u32) -> Result<Actions> {
 /// On which of these descriptors unread bytes wait in the kernel, by their places. Nothing is the usual
 /// answer, and that of systems where it can't be known.
 #[napi(catch_unwind)]
-pub fn unread(descriptors: Int32Array) -> Option<Vec<u32>> {
-    let unread = kernel::unread(&descriptors).ok()?;
+pub fn unread(descriptors: &[i32], count: u32) -> Option<Vec<u32>> {
+    let unread = kernel::unread(descriptors.get(..count as usize)?).ok()?;
     let places: Vec<_> = (0..).zip(unread).filter_map(|(place, unread)| unread.then_some(place)).collect();
     if places.is_empty() { None } else { Some(places) }
 }

@@ -200,6 +200,9 @@ impl Driver {
             Err(error) => (Listener::watch(descriptor, local).ok(), Err(error)),
         };
         self.listener = listener;
+        if held.is_ok() {
+            self.drain.handle_listener_held();
+        }
         self.look_at_accept_queue();
         held
     }
@@ -251,8 +254,13 @@ impl Driver {
         let due = self.drain.poll_timeout();
         if due != self.alarm.as_ref().map(Alarm::due) {
             self.alarm = due.zip(self.waker.as_ref()).map(|(due, Waker { clock, wake })| {
-                let wake = Arc::clone(wake);
-                clock.set(due, move || wake())
+                // Not a hold of its own, which would be let go of on the alarm's thread, some time after the last turn.
+                let wake = Arc::downgrade(wake);
+                clock.set(due, move || {
+                    if let Some(wake) = wake.upgrade() {
+                        wake();
+                    }
+                })
             });
         }
         if matches!(self.drain.phase(), Phase::Serving | Phase::Terminated) {

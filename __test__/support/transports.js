@@ -60,12 +60,17 @@ const transports = [
 
 /** Those of HTTP/2. */
 const http2Transports = [
-  { name: 'h2c', scheme: 'http', createServer: (_options, handler) => http2.createServer(handler) },
-  { name: 'h2', scheme: 'https', createServer: (_options, handler) => http2.createSecureServer(credentials, handler) },
+  { name: 'h2c', scheme: 'http', createServer: (options, handler) => http2.createServer(options, handler) },
+  {
+    name: 'h2',
+    scheme: 'https',
+    createServer: (options, handler) => http2.createSecureServer({ ...credentials, ...options }, handler),
+  },
   {
     name: 'h2 beside http/1.1',
     scheme: 'https',
-    createServer: (_options, handler) => http2.createSecureServer({ ...credentials, allowHTTP1: true }, handler),
+    createServer: (options, handler) =>
+      http2.createSecureServer({ ...credentials, allowHTTP1: true, ...options }, handler),
     // For those who speak HTTP/1.1.
     secure: true,
     connect: connectTls,

@@ -169,7 +169,7 @@ pub enum Action {
     LastSurvey(Duration),
     /// Call [`Drain::handle_accept_queue`] now, and once before every turn.
     WatchListener,
-    /// Let no further connection reach the listener, if that can be done.
+    /// Let no further connection reach the listener, and call [`Drain::handle_listener_held`], if that can be done.
     HoldListener,
     /// Stop listening, and call [`Drain::handle_server_closed`] when the server has closed.
     CloseServer,
@@ -425,7 +425,7 @@ impl Drain {
     /// So many connections wait to be accepted, or nobody knows.
     pub fn handle_accept_queue(&mut self, waiting: Option<u32>, now: Instant) {
         let loaded = self.is_loaded(now);
-        if self.listener.handle_waiting(waiting, loaded) {
+        if self.listener.handle_waiting(waiting, loaded, now) {
             self.actions.push_back(Action::HoldListener);
             self.await_turn_unless_awaited();
         } else if self.listener.is_done(now) {
@@ -434,6 +434,11 @@ impl Drain {
             self.await_turn_unless_awaited();
         }
         self.assert_invariants();
+    }
+
+    /// No further connection reaches the listener.
+    pub fn handle_listener_held(&mut self) {
+        self.listener.handle_held();
     }
 
     /// A request's head is complete. `more` says that bytes beyond this request have been received as

@@ -1858,6 +1858,10 @@ impl World {
             Kernel { tells: false, .. } => None,
         };
         if let Some(termination) = &mut self.termination {
+            // With nobody following, each one that is accepted brings the end nearer.
+            if self.held && waiting.zip(termination.said_to_wait).is_some_and(|(now, before)| now < before) {
+                termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+            }
             termination.said_to_wait = waiting;
         }
         self.drain.handle_accept_queue(waiting, self.now);
@@ -1933,6 +1937,7 @@ impl World {
         // Where it can't be held, there is nothing new to say.
         if self.kernel.holds {
             self.held = true;
+            self.drain.handle_listener_held();
             self.say_who_waits();
             self.obey();
         }

@@ -914,6 +914,27 @@ fn where_nobody_knows_who_waits_two_turns_without_anybody_are_enough() {
 }
 
 #[test]
+fn all_who_wait_are_accepted_however_long_it_takes_if_nobody_follows() {
+    let mut scene = Scene::new();
+    scene.terminate_within(None);
+    while scene.drain.poll_action().is_some() {}
+    scene.drain.handle_accept_queue(Some(3), scene.now);
+    assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
+    scene.drain.handle_listener_held();
+    scene.drain.handle_accept_queue(Some(3), scene.now);
+    assert_eq!(scene.actions(), [Action::AwaitTurn]);
+    for waiting in [2, 1] {
+        scene.now += ACCEPT_AT_MOST - Duration::from_millis(1);
+        scene.accept(Transport::Plain);
+        scene.drain.handle_accept_queue(Some(waiting), scene.now);
+        assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    }
+    // But not for one that the loop does not accept at all.
+    scene.now += ACCEPT_AT_MOST;
+    assert!(scene.turn().contains(&Action::CloseServer));
+}
+
+#[test]
 fn a_queue_that_never_empties_is_left_after_a_while() {
     for waiting in [Some(5), None] {
         let mut scene = Scene::new();

@@ -199,7 +199,7 @@ export interface TerminationReport {
   connections: {
     /** Closed with nothing under way on them. */
     idle: number;
-    /** Closed after what was under way on them had ended. */
+    /** Closed after what was under way on them had ended, or had been broken off. */
     drained: number;
     /** Destroyed at the deadline with something under way on them. */
     forced: number;
@@ -209,7 +209,10 @@ export interface TerminationReport {
     completed: number;
     /** Received while it ran, and answered whole. */
     late: number;
-    /** Not answered whole. A head received in part counts as one. */
+    /**
+     * Not answered whole, because of the deadline or because somebody here broke them off. A head received in part
+     * counts as one. What a client does not wait for is neither answered nor cut.
+     */
     cut: number;
   };
   /** The tasks given to `waitUntil()`. */

@@ -574,6 +574,18 @@ for (const transport of transports) {
         assert.equal((await terminated).requests.cut, 1);
       });
 
+      it('of 0 lists what nobody has read yet', async (test) => {
+        const { server, terminator } = await serve(test, transport, () => {}, { httpResponseTimeout: 0 });
+        const client = await connect(transport, server);
+        // The bytes leave at once; the server would read them when its event loop next turns.
+        const written = client.write(requestText());
+        if (transport.secure) await written;
+        const report = await terminator.terminate();
+        await client.ended;
+        assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 1 });
+        assert.equal(report.cut.length, 1);
+      });
+
       it('of Infinity never comes', async (test) => {
         const { handler, arrived, open } = gatedHandler();
         const timeout = Number.POSITIVE_INFINITY;

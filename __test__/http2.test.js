@@ -9,7 +9,7 @@ const tls = require('node:tls');
 const { createHttpTerminator } = require('..');
 const { addressOf, Client } = require('./support/client');
 const { gate, gatedHandler, serve, turn } = require('./support/server');
-const { credentials, trust } = require('./support/transports');
+const { http2Transports: transports, trust } = require('./support/transports');
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
@@ -22,21 +22,6 @@ const [AUTHORITY, GET, POST, PATH, SCHEME_HTTPS] = [1, 2, 3, 4, 7];
 /** 2^30 bytes. */
 const WINDOW = Buffer.from([0x40, 0, 0, 0]);
 
-const transports = [
-  { name: 'h2c', scheme: 'http', createServer: (options, handler) => http2.createServer(options, handler) },
-  {
-    name: 'h2',
-    scheme: 'https',
-    createServer: (options, handler) => http2.createSecureServer({ ...credentials, ...options }, handler),
-  },
-  {
-    name: 'h2 beside http/1.1',
-    scheme: 'https',
-    createServer: (options, handler) =>
-      http2.createSecureServer({ ...credentials, allowHTTP1: true, ...options }, handler),
-  },
-];
-
 for (const transport of transports) {
   /** A client that keeps count of what goes wrong. */
   const connectSession = async (test, server) => {
@@ -47,7 +32,7 @@ for (const transport of transports) {
     session.on('goaway', (code) => goaways.push(code));
     test.after(() => session.destroy());
     await once(session, 'remoteSettings');
-    return { session, errors, goaways, closed: once(session, 'close') };
+    return { session, errors, goaways, closed: new Promise((resolve) => session.once('close', resolve)) };
   };
 
   /** A client of which only those frames come that the test writes, after it has said hello. */
@@ -192,6 +177,43 @@ for (const transport of transports) {
       );
       assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 1 });
       assert.equal(report.connections.forced, 1);
+    });
+
+    it('lets no client take a part of an answer for all of it', async (test) => {
+      const begun = gate();
+      const { server, terminator } = await serve(
+        test,
+        transport,
+        (_request, response) => response.write('a part', begun.open),
+        { httpResponseTimeout: 20 },
+      );
+      const { session, closed } = await connectSession(test, server);
+      const answer = assert.rejects(answerTo(session, '/'));
+      await begun.passed;
+      const report = await terminator.terminate();
+      await Promise.all([answer, closed]);
+      assert.equal(report.requests.cut, 1);
+    });
+
+    it('lists a stream that its handler breaks off, and serves the others', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const { session } = await connectSession(test, server);
+      const broken = session.request({ ':path': '/broken' });
+      broken.on('error', () => {}).resume();
+      const whole = answerTo(session, '/whole');
+      const [{ response }] = await Promise.all(['/broken', '/whole'].map(arrived));
+      const terminated = terminator.terminate();
+      response.write('a part');
+      response.destroy();
+      open('/whole');
+      assert.equal(await whole, 'answer to /whole');
+      const report = await terminated;
+      assert.deepEqual(report.requests, { completed: 1, late: 0, cut: 1 });
+      assert.deepEqual(
+        report.cut.map(({ url }) => url),
+        ['/broken'],
+      );
     });
 
     it('is not held up by timers that a test runner has replaced', async (test) => {

@@ -28,9 +28,6 @@ const { attachments, begin, oldestOn, onRequest, unwatchRequests, watchRequests 
 /** The events that hand a connection over. Node goes by whether they have listeners at all. */
 const HIJACKING_EVENTS = ['upgrade', 'connect'];
 
-/** RFC 9113, section 7. */
-const NO_ERROR = 0;
-
 const released = new FinalizationRegistry(native.release);
 
 /**
@@ -145,7 +142,7 @@ class Attachment {
     promise.then(
       () => finished(true),
       (error) => {
-        this.#termination?.taskFailed(error);
+        if (this.#tasks.has(task)) this.#termination?.taskFailed(error);
         finished(false);
       },
     );
@@ -167,10 +164,15 @@ class Attachment {
     this.#termination?.requestFinished(socket, request);
   }
 
+  /** The termination that runs waits for no task any more. */
+  abandonTasks() {
+    this.#tasks.clear();
+  }
+
   /** The termination that runs has ended. */
   terminated() {
     this.#termination = null;
-    this.#tasks.clear();
+    this.abandonTasks();
     // Somebody listened again before everything had ended.
     if (this.server.listening) this.#listening();
     else this.#unwatch();
@@ -284,9 +286,9 @@ class Attachment {
     this.#opened(accepted);
     const connection = /** @type {Connection} */ (connections.get(accepted));
     connection.socket = socket;
-    connection.intake = null;
     connections.set(socket, connection);
     this.#adoptSession(connection);
+    this.#termination?.secured(connection);
     if (this.#termination === null && this.#isListed && connection.session === null) this.forget(connection);
   };
 
@@ -330,7 +332,7 @@ class Attachment {
     connection.streams?.set(stream, request);
     stream.once('close', () => {
       connection.streams?.delete(stream);
-      this.#termination?.streamClosed(connection, request, stream.rstCode === NO_ERROR && stream.headersSent);
+      this.#termination?.streamClosed(connection, request);
     });
     if (terminating) this.#perform(native.requestStarted(this.key, connection.id, false));
   };
@@ -392,6 +394,8 @@ class Attachment {
     this.#watching = true;
     // Now, and not in the middle of a termination, when there may be neither time nor descriptors for it.
     termination();
+    require('./connection');
+    require('./websockets');
   }
 
   #unwatch() {

@@ -87,6 +87,18 @@ function destroy({ accepted, socket }) {
 }
 
 /**
+ * Whether a connection that has closed was closed or broken off by its peer, and not here.
+ *
+ * @param {Connection} connection
+ */
+function isClosedByPeer({ accepted, socket }) {
+  return [accepted, socket].some(({ errored, readableEnded }) => {
+    // What the operating system says, it says of the peer.
+    return readableEnded || /** @type {NodeJS.ErrnoException | null} */ (errored)?.syscall !== undefined;
+  });
+}
+
+/**
  * Whether a request, or a TLS handshake before it, has been received in part. What is missing of a
  * request that is in flight already does not count.
  *
@@ -99,4 +111,4 @@ function isReceiving({ socket, newest }, active) {
   return active === undefined ? newest === null && socket.bytesWritten === 0 : active.has(socket) || !isParsed(socket);
 }
 
-module.exports = { close, destroy, end, isReceiving, linger, saidClose, sayClose, sayKeepAlive };
+module.exports = { close, destroy, end, isClosedByPeer, isReceiving, linger, saidClose, sayClose, sayKeepAlive };

@@ -119,7 +119,7 @@ class Termination {
     const stats = native.stats(this.#key);
     native.quiet(this.#key, 0, 0);
     for (const connection of this.#attachment.open) {
-      native.closed(this.#key, connection.id);
+      native.closed(this.#key, connection.id, true);
       if (!followed.has(connection)) this.#attachment.forget(connection);
     }
     return stats;
@@ -171,8 +171,9 @@ class Termination {
   }
 
   /** @param {Connection} connection */
-  closed({ id }) {
-    this.perform(native.closed(this.#key, id));
+  closed(connection) {
+    const { id } = connection;
+    this.perform(native.closed(this.#key, id, http1.isClosedByPeer(connection)));
     this.#known[id] = undefined;
   }
 
@@ -180,6 +181,13 @@ class Termination {
     // It closes after its last connection, of which not all were followed.
     this.#quietAreClosed();
     this.perform(native.serverClosed(this.#key));
+  }
+
+  /** @param {Connection} connection on which the TLS handshake has just ended */
+  secured(connection) {
+    connection.intake = Intake.fromNow(connection);
+    this.perform(native.secured(this.#key, connection.id));
+    this.perform(native.due(this.#key));
   }
 
   /**
@@ -210,14 +218,18 @@ class Termination {
 
   /**
    * @param {Connection} connection
-   * @param {Stream} stream
-   * @param {boolean} answered
+   * @param {Stream} request
    */
-  streamClosed({ id }, { late }, answered) {
-    const actions = answered
-      ? native.requestFinished(this.#key, id, Arriving.Nothing, false, late)
-      : native.requestAborted(this.#key, id);
-    this.perform(actions);
+  streamClosed(connection, request) {
+    const { id } = connection;
+    if (http2.isAnswered(request)) {
+      this.perform(native.requestFinished(this.#key, id, Arriving.Nothing, false, request.late));
+    } else if (http2.isTakenBack(request) || http1.isClosedByPeer(connection)) {
+      this.perform(native.requestAborted(this.#key, id));
+    } else {
+      this.#cut.addRequest(request, connection);
+      this.perform(native.requestBrokenOff(this.#key, id));
+    }
   }
 
   /** @param {Connection} connection */
@@ -251,6 +263,9 @@ class Termination {
           break;
         case ActionKind.Survey:
           this.#survey(value);
+          break;
+        case ActionKind.LastSurvey:
+          this.#survey(value, { isLast: true });
           break;
         case ActionKind.WatchListener:
           this.#watchListener();
@@ -289,14 +304,17 @@ class Termination {
           http2.ping(connection, () => this.perform(native.ponged(this.#key, connection.id)));
           break;
         case ActionKind.CloseSession:
-          http2.closeSession(connection);
+          http2.closeSession(connection, () => afterTurns(2, () => this.#observeClosing(connection)));
           break;
         case ActionKind.Cut:
           this.#cut.add(connection);
           break;
+        case ActionKind.CutHalf:
+          this.#cut.addHalf(connection);
+          break;
         case ActionKind.Destroy:
-          http2.destroySession(connection);
-          http1.destroy(connection);
+          if (connection.session === null) http1.destroy(connection);
+          else http2.destroy(connection);
           break;
         case ActionKind.AwaitTurn:
           this.#awaitTurn();
@@ -312,7 +330,10 @@ class Termination {
   #announce(milestone) {
     const { users, open } = this.#attachment;
     if (milestone === Milestone.Draining) for (const user of users) user.drainingBegan();
-    if (milestone === Milestone.Deadline) for (const user of users) user.deadlinePassed();
+    if (milestone === Milestone.Deadline) {
+      this.#attachment.abandonTasks();
+      for (const user of users) user.deadlinePassed();
+    }
     if (!isObserved()) return;
     const stillOpen = new CutList();
     if (milestone === Milestone.HalfTime) for (const connection of open) stillOpen.add(connection);
@@ -471,8 +492,9 @@ class Termination {
    * Looks at every connection.
    *
    * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
+   * @param {{ isLast?: boolean }} [options]
    */
-  #survey(horizon) {
+  #survey(horizon, { isLast = false } = {}) {
     const since = performance.now() - horizon;
     let gone = 0;
     // What was seen in this tick, when the termination began, is still true.
@@ -491,12 +513,37 @@ class Termination {
     this.#undecided = [];
     this.#silent = [];
     this.#observe();
+    if (isLast) this.#observeUnread();
     this.#active = null;
     this.perform(native.quietClosed(this.#key, gone, this.#quiet.size, this.#unused));
   }
 
   #observe() {
     for (const connection of this.#attachment.open) this.#observeConnection(connection);
+  }
+
+  /** Finds the connections for which the kernel holds what may be a request. */
+  #observeUnread() {
+    for (const socket of unreadOf([...this.#quiet.keys()])) {
+      this.#forgetQuiet(socket);
+      this.perform(native.receiving(this.#key, this.#find(socket).id));
+    }
+    const known = [...this.#attachment.open].filter(
+      ({ session, hijackedBy }) => session === null && hijackedBy === null,
+    );
+    for (const socket of unreadOf(known.map(({ accepted }) => accepted))) {
+      const connection = /** @type {Connection} */ (connections.get(socket));
+      // It may as well be the rest of a request that is known.
+      if (connection.newest?.response.req.complete ?? !connection.isAnsweredEarly) {
+        this.perform(native.receiving(this.#key, connection.id));
+      }
+    }
+  }
+
+  /** @param {Connection} connection whose session closes */
+  #observeClosing(connection) {
+    if (this.#known[connection.id] !== connection || !http2.isReceiving(connection)) return;
+    this.perform(native.receiving(this.#key, connection.id));
   }
 
   /** @param {Connection} connection */
@@ -634,6 +681,20 @@ const descriptors = new Int32Array(LOOKED_AT_TOGETHER);
 function unreadAmong(sockets) {
   for (let place = 0; place < sockets.length; place += 1) descriptors[place] = descriptorOf(sockets[place]);
   return native.unread(descriptors, sockets.length);
+}
+
+/**
+ * Those, of any number, for which it does.
+ *
+ * @param {Socket[]} sockets
+ */
+function unreadOf(sockets) {
+  const unread = [];
+  for (let place = 0; place < sockets.length; place += LOOKED_AT_TOGETHER) {
+    const some = sockets.slice(place, place + LOOKED_AT_TOGETHER);
+    for (const found of unreadAmong(some) ?? []) unread.push(some[found]);
+  }
+  return unread;
 }
 
 /**

@@ -306,7 +306,8 @@ proptest! {
                 drain.handle_receiving(unknown);
                 drain.handle_nothing_more(unknown);
                 drain.handle_answered_early(unknown, *now);
-                drain.handle_closed(unknown, *now);
+                drain.handle_closed(unknown, true, *now);
+                drain.handle_request_broken_off(unknown);
             }
             prop_assert!(format!("{drain:#?}") == before, "{before} has become {drain:#?}");
         }
@@ -492,7 +493,10 @@ proptest! {
     fn whoever_is_there_is_looked_for_when_the_delay_begins_and_when_it_is_over(script in script()) {
         let world = World::at_the_end_of(script);
         for Moment { action, termination, .. } in &world.history {
-            let (Action::Survey(horizon), Some(termination)) = (action, termination) else { continue };
+            let (Action::Survey(horizon) | Action::LastSurvey(horizon), Some(termination)) = (action, termination) else {
+                continue;
+            };
+            prop_assert_eq!(matches!(action, Action::LastSurvey(_)), termination.expired);
             let looked_for_before = termination.drains_after.is_some() && termination.told.contains(&Milestone::Delaying);
             prop_assert_eq!(termination.surveys, usize::from(looked_for_before));
             let at_once = termination.keep_alive == KeepAlive::For(Duration::ZERO);
@@ -566,8 +570,11 @@ proptest! {
                     Step::Hijack(id) => drain.handle_hijacked(id),
                     Step::Receive(id) => drain.handle_receiving(id),
                     Step::ReceiveUnnoticed(id) => drain.handle_answered_early(id, now),
+                    Step::Secure(id) => drain.handle_secured(id, now),
                     Step::NothingMore(id) => drain.handle_nothing_more(id),
-                    Step::Leave(id) | Step::SocketCloses(id) => drain.handle_closed(id, now),
+                    Step::Leave(id) | Step::SocketCloses(id) => drain.handle_closed(id, true, now),
+                    Step::Break(id) => drain.handle_closed(id, false, now),
+                    Step::BreakOff(id) => drain.handle_request_broken_off(id),
                     Step::ServerCloses => drain.handle_server_closed(now),
                     Step::Turn => drain.handle_turned(now),
                     Step::StartTask => drain.handle_task_started(),
@@ -649,10 +656,16 @@ enum Step {
     Receive(usize),
     /// Half a request comes, and the caller will not notice before it looks.
     ReceiveUnnoticed(usize),
+    /// A TLS handshake ends.
+    Secure(usize),
     /// No further request follows the one that was said to be followed.
     NothingMore(usize),
     /// The peer closes.
     Leave(usize),
+    /// Somebody here closes, and not because the machine asked for it.
+    Break(usize),
+    /// Somebody here resets a stream.
+    BreakOff(usize),
     /// Of the sockets on their way out, one has closed.
     SocketCloses(usize),
     ServerCloses,
@@ -745,6 +758,8 @@ fn event() -> impl Strategy<Value = Step> {
         4 => (place(), up_to(200 * MILLISECOND)).prop_map(|(place, gap)| Step::Measure(place, gap)),
         1 => place().prop_map(Step::Hijack),
         1 => place().prop_map(Step::Leave),
+        1 => place().prop_map(Step::Break),
+        1 => place().prop_map(Step::BreakOff),
         4 => place().prop_map(Step::SocketCloses),
     ];
     let requests = prop_oneof![
@@ -754,6 +769,7 @@ fn event() -> impl Strategy<Value = Step> {
         2 => place().prop_map(Step::Pong),
         1 => place().prop_map(Step::Receive),
         2 => place().prop_map(Step::ReceiveUnnoticed),
+        1 => place().prop_map(Step::Secure),
         1 => place().prop_map(Step::NothingMore),
     ];
     let others = prop_oneof![
@@ -890,6 +906,8 @@ struct Peer {
     forced: bool,
     /// Its socket closes by itself.
     closing: bool,
+    /// Somebody here has closed it.
+    broken: bool,
     /// A request on it has been cut, or it has, being a tunnel.
     cut: bool,
     /// It has been listed as such.
@@ -927,6 +945,7 @@ impl Peer {
             destroyed: false,
             forced: false,
             closing: false,
+            broken: false,
             cut: false,
             listed: false,
         }
@@ -1195,8 +1214,11 @@ impl World {
             Step::Hijack(place) => self.at(place, Self::hijack),
             Step::Receive(place) => self.at(place, Self::receive),
             Step::ReceiveUnnoticed(place) => self.at(place, Self::receive_unnoticed),
+            Step::Secure(place) => self.at(place, Self::secure),
             Step::NothingMore(place) => self.at(place, Self::nothing_more),
             Step::Leave(place) => self.at(place, Self::close),
+            Step::Break(place) => self.at(place, Self::break_connection),
+            Step::BreakOff(place) => self.at(place, Self::break_off),
             Step::SocketCloses(place) => self.socket_closes(place),
             Step::ServerCloses => self.server_closes(),
             Step::Turn => self.turn(),
@@ -1472,6 +1494,18 @@ impl World {
         self.peer(socket).unnoticed = true;
     }
 
+    fn secure(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        let unused = peer.last.is_none() && !peer.hijacked && !peer.session && !peer.answered_early;
+        let (true, false, Some(id), Some(_)) = (unused, peer.leaving, peer.id, &self.termination) else { return };
+        // It was not idle, or it still is.
+        peer.idle_at_parting &= !std::mem::take(&mut peer.receiving);
+        peer.was_busy = false;
+        peer.accepted = Some(self.now);
+        self.drain.handle_secured(id, self.now);
+        self.obey();
+    }
+
     fn nothing_more(&mut self, socket: Socket) {
         let peer = peer_of(&mut self.open, socket);
         if peer.hijacked || peer.session || peer.in_flight.is_empty() {
@@ -1484,6 +1518,23 @@ impl World {
         }
     }
 
+    fn break_connection(&mut self, socket: Socket) {
+        self.peer(socket).broken = true;
+        self.close(socket);
+    }
+
+    fn break_off(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        if !peer.session || peer.leaving || peer.end_one().is_none() {
+            return;
+        }
+        if let (Some(id), Some(termination)) = (peer.id, &mut self.termination) {
+            termination.expected.requests.cut += 1;
+            self.drain.handle_request_broken_off(id);
+            self.obey();
+        }
+    }
+
     fn close(&mut self, socket: Socket) {
         let Some(mut peer) = self.open.remove(&socket) else { return };
         let (Some(id), Some(termination)) = (peer.id, &mut self.termination) else {
@@ -1492,7 +1543,7 @@ impl World {
             return;
         };
         // What was destroyed was counted then, and a peer that goes by itself wants no answers.
-        if peer.leaving && !peer.destroyed {
+        if (peer.leaving || peer.broken) && !peer.destroyed {
             peer.cut |= !peer.in_flight.is_empty();
             termination.expected.requests.cut += count(&peer.in_flight);
         }
@@ -1501,8 +1552,9 @@ impl World {
             connections if peer.was_busy => connections.drained += 1,
             connections => connections.idle += 1,
         }
+        let broken = peer.broken;
         self.closing = Some(peer);
-        self.drain.handle_closed(id, self.now);
+        self.drain.handle_closed(id, !broken, self.now);
         self.obey();
         self.closed.extend(self.closing.take());
     }
@@ -1723,7 +1775,7 @@ impl World {
         self.drain.handle_quiet(0, 0, self.now);
         for peer in self.open.values_mut() {
             if let Some(id) = peer.id.take() {
-                self.drain.handle_closed(id, self.now);
+                self.drain.handle_closed(id, true, self.now);
             }
         }
         self.obey();
@@ -1856,6 +1908,10 @@ impl World {
         match action {
             Action::Announce(milestone) => self.hear(milestone),
             Action::Survey(horizon) => self.survey(horizon),
+            Action::LastSurvey(horizon) => {
+                self.look_into_the_kernel();
+                self.survey(horizon);
+            }
             Action::WatchListener => self.watch_listener(),
             Action::HoldListener => self.hold_listener(),
             Action::CloseServer => self.close_server(),
@@ -1878,7 +1934,7 @@ impl World {
                 peer.session_closing = true;
                 peer.closing |= peer.in_flight.is_empty();
             }
-            Action::Cut(id) => self.list(id),
+            Action::Cut(id) | Action::CutHalf(id) => self.list(id),
             Action::Destroy(id) => self.destroy(id),
             Action::AwaitTurn => self.turns_asked += 1,
             Action::Resolve => self.resolve(),
@@ -1917,6 +1973,16 @@ impl World {
             self.server_closing = true;
         } else {
             self.server_closed();
+        }
+    }
+
+    /// What nobody would read any more is found.
+    fn look_into_the_kernel(&mut self) {
+        for peer in self.open.values_mut().filter(|peer| !peer.hijacked && !peer.session && !peer.leaving) {
+            let found = std::mem::take(&mut peer.unnoticed);
+            peer.receiving |= found;
+            peer.was_busy |= found;
+            peer.answered_early &= !found;
         }
     }
 
@@ -2067,6 +2133,7 @@ fn id_of(action: Action) -> Option<ConnectionId> {
     match action {
         Action::Announce(_)
         | Action::Survey(_)
+        | Action::LastSurvey(_)
         | Action::WatchListener
         | Action::HoldListener
         | Action::CloseServer
@@ -2083,6 +2150,7 @@ fn id_of(action: Action) -> Option<ConnectionId> {
         | Action::Ping(id)
         | Action::CloseSession(id)
         | Action::Cut(id)
+        | Action::CutHalf(id)
         | Action::Destroy(id) => Some(id),
     }
 }

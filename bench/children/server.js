@@ -34,12 +34,18 @@ const handlers = {
     request.once('end', () => setTimeout(() => response.end(GREETING), 1 + Math.random() * 9));
   },
   '/held': (_request, response) => {
-    held = response;
-    holding.emit('held');
+    hold(response, HELD_ANSWER);
+  },
+  /** The same, but half of the answer is on its way. */
+  '/begun': (_request, response) => {
+    const half = HELD_ANSWER.length / 2;
+    response.writeHead(200, { 'Content-Length': HELD_ANSWER.length }).write(HELD_ANSWER.subarray(0, half));
+    hold(response, HELD_ANSWER.subarray(half));
   },
 };
 
 const holding = new EventEmitter();
+/** @type {{ response: http.ServerResponse, rest: Buffer } | null} */
 let held = null;
 let terminator = null;
 
@@ -73,19 +79,40 @@ answer({
    */
   async terminate({ answerAfterMs, delayMs = 0, withinMs = 30_000 } = {}) {
     const stalls = await watchForStalls();
-    if (held !== null) setTimeout(() => held.end(HELD_ANSWER), answerAfterMs);
+    let lastByteAt = Number.NaN;
+    if (held !== null) {
+      held.response.once('finish', () => {
+        lastByteAt = performance.now();
+      });
+      setTimeout(() => held.response.end(held.rest), answerAfterMs);
+    }
     const cpuBefore = cpuMicroseconds();
     const startedAt = performance.now();
     if (delayMs > 0) await delay(delayMs);
     await Promise.race([terminator.terminate(), delay(withinMs)]);
-    const milliseconds = performance.now() - startedAt;
+    const endedAt = performance.now();
     const cpuMilliseconds = (cpuMicroseconds() - cpuBefore) / 1000;
-    return { milliseconds, cpuMilliseconds, stallMilliseconds: await stalls() };
+    return {
+      milliseconds: endedAt - startedAt,
+      /** Since the answer to the request that was held had left, if it has. */
+      lastByteMilliseconds: endedAt - lastByteAt,
+      cpuMilliseconds,
+      stallMilliseconds: await stalls(),
+    };
   },
 });
 
 function handle(request, response) {
   handlers[request.url](request, response);
+}
+
+/**
+ * @param {http.ServerResponse} response
+ * @param {Buffer} rest
+ */
+function hold(response, rest) {
+  held = { response, rest };
+  holding.emit('held');
 }
 
 /** Made for the tests and trusted by nobody else. */

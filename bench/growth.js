@@ -41,7 +41,10 @@ async function measure({ quick }) {
     title: 'How the cost of ending a server grows',
     columns: [
       'idle connections',
-      ...columns.flatMap(({ name, kind }) => [`${name}: ${KINDS[kind].toLowerCase()}, ms`, 'us each']),
+      ...columns.flatMap(({ name, kind }) => [
+        `${name === OURS ? OURS : 'floor'}: ${KINDS[kind].toLowerCase()}, ms`,
+        'us each',
+      ]),
     ],
     rows: sizes.map((connections) => [connections, ...columns.flatMap((column) => cells(column, connections))]),
     notes: [

@@ -49,9 +49,9 @@ async function measure({ quick }) {
     ]),
     notes: [
       'One request in flight, of a client that closes only when it is told to. Its answer has not begun when the server is told to',
-      `end, or has: then its head can no longer say that the connection will close. \`keepAliveTimeout\` is ${KEEP_ALIVE_TIMEOUT_MS} ms, as Node has it,`,
-      `the deadline ${TIMEOUT_MS} ms from the call: whoever waits for one of them is shown with it. Measured in the server, from the`,
-      '`finish` of the answer on.',
+      'end, or has: then its head can no longer say that the connection will close. Measured in the server, from the `finish` of',
+      `the answer on. \`keepAliveTimeout\` is ${KEEP_ALIVE_TIMEOUT_MS} ms, as Node has it by default, to which newer ones add a second; the`,
+      `deadline is ${TIMEOUT_MS} ms from the call. Whoever waits for one of them is shown with it, and measured less often.`,
     ],
     figures: Object.entries(SITUATIONS).map(([path, answer]) => ({
       title: `from the last byte of an answer that had ${answer} to the end, ms`,

@@ -30,7 +30,7 @@ function writeResults(directory, parts, seconds) {
     `\`\`\`\n${describeMachine()}\n\`\`\``,
     '## Side by side',
     'Less is better in every line, and the least is bold, whoever has it. Many differences are within the noise:\n' +
-      'the tables below say how far values spread, and how they were measured.',
+      'the tables below say how far values spread, and how they were measured. Thin lines in the pictures are the middle half of all values.',
     ...overviews(parts),
     ...parts.flatMap((part) => part.tables.flatMap((table, place) => section(directory, part.name, table, place))),
   ];

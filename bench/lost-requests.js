@@ -270,4 +270,4 @@ function sumByCode(counts) {
   return total;
 }
 
-module.exports = { measure, measureScenario, scenarios };
+module.exports = { measure, measureScenario, scenarios, terminateUnderLoad };

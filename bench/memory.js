@@ -60,11 +60,12 @@ async function measure({ quick }) {
 /**
  * @param {string | null} library
  * @param {number} connections
+ * @param {string[]} [execArgv] options for Node
  */
-async function memoryPerConnection(library, connections) {
+async function memoryPerConnection(library, connections, execArgv = []) {
   const uncounted = Math.ceil(connections * UNCOUNTED_SHARE);
   const counted = connections - uncounted;
-  const server = start('server', ['--expose-gc']);
+  const server = start('server', ['--expose-gc', ...execArgv]);
   const clients = start('idle-clients');
   const port = await server.ask('listen', { library });
   await clients.ask('open', { port, connections: uncounted });

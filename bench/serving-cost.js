@@ -74,11 +74,12 @@ async function measurePair(plan, variant) {
 /**
  * A server and a client for it.
  *
- * @param {object} plan
+ * @param {{ command: string, connections: number }} plan
  * @param {string | null} library
+ * @param {string[]} [execArgv] options for Node
  */
-async function startServing({ command, connections }, library) {
-  const server = start('server');
+async function startServing({ command, connections }, library, execArgv = []) {
+  const server = start('server', execArgv);
   const client = start('wire-client');
   const port = await server.ask('listen', { library });
   if (command === 'requestsOnOpenConnections') await client.ask('connect', { port, connections });
@@ -133,4 +134,4 @@ function undisturbed(pairs) {
   return (own / bare - 1) * 100;
 }
 
-module.exports = { measureServingCost };
+module.exports = { measureServingCost, startServing };

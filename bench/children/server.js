@@ -69,6 +69,9 @@ answer({
     return { javascript: heapUsed + external, resident: rss };
   },
 
+  /** All of it was allocated, since the last collection at least. */
+  heapUsed: () => process.memoryUsage().heapUsed,
+
   async held() {
     if (held === null) await once(holding, 'held');
   },

@@ -236,9 +236,14 @@ function lostIn({ lost }) {
 /**
  * @param {Scenario} scenario
  * @param {Variant} variant
+ * @param {number} [busy] how many requests have to be in flight, if any
  * @returns {Promise<Termination>}
  */
-async function terminateUnderLoad({ clients: kind, protocol, thinkMs, warmAfter, balanced }, { library, options }) {
+async function terminateUnderLoad(
+  { clients: kind, protocol, thinkMs, warmAfter, balanced },
+  { library, options },
+  busy = 0,
+) {
   const ownDelay = balanced && library === OURS ? { shutdownDelay: SHUTDOWN_DELAY_MS } : {};
   const delayMs = balanced && library !== OURS ? SHUTDOWN_DELAY_MS : 0;
 
@@ -253,7 +258,7 @@ async function terminateUnderLoad({ clients: kind, protocol, thinkMs, warmAfter,
     await clients.ask('served', { requests: warmAfter });
     if (balanced) await clients.ask('moveTo', { port: secondPort });
     const withinMs = TIMEOUT_MS + SHUTDOWN_DELAY_MS + OVERTIME_MS;
-    const { milliseconds } = await server.ask('terminate', { delayMs, withinMs });
+    const { milliseconds } = await server.ask('terminate', { delayMs, withinMs, busy });
     // As deployed processes do. It also ends the clients of a server that a library has not ended.
     await server.end();
     const { served, refused, lost } = await clients.ask('stopped');

@@ -15,6 +15,7 @@ const { OURS } = require('./libraries');
 const { scenarios, terminateUnderLoad } = require('./lost-requests');
 const { memoryPerConnection } = require('./memory');
 const { startServing } = require('./serving-cost');
+const { median } = require('./statistics');
 
 /** What is released is up to the garbage collector. */
 const UNCOUNTED = ['release'];
@@ -36,35 +37,34 @@ const { createHttpTerminator } = require('..');
 const REPEATABLE = ['--expose-gc', '--no-opt', '--min-semi-space-size=128', '--max-semi-space-size=128'];
 
 describe('native calls', () => {
-  it('are none while HTTP/1.1 is served, per connection and per request', async () => {
-    const { connections, terminator, port } = await serveHttp1();
+  it('are none while HTTP/1.1 is served, per connection and per request', async (test) => {
+    const { connections, port } = await serveHttp1(test);
     const before = nativeCalls;
     await open(connections, port, { connections: 20, requests: 10 });
     assert.equal(nativeCalls - before, 0);
-    await terminator.terminate();
   });
 
-  it('are none while HTTP/2 is served, per stream', async () => {
+  it('are none while HTTP/2 is served, per stream', async (test) => {
     const server = http2.createServer((_request, response) => response.end('x'));
     const terminator = createHttpTerminator({ server });
+    test.after(() => terminator.terminate());
     const session = await connectHttp2(server);
     await requestStream(session);
     const before = nativeCalls;
     for (let stream = 0; stream < 20; stream += 1) await requestStream(session);
     assert.equal(nativeCalls - before, 0);
-    await terminator.terminate();
   });
 
-  it('are few for an idle connection that is closed', async () => {
-    const { connections, terminator, port } = await serveHttp1();
+  it('are few for an idle connection that is closed', async (test) => {
+    const { connections, terminator, port } = await serveHttp1(test);
     await open(connections, port, { connections: 400, requests: 1 });
     const before = nativeCalls;
     await terminator.terminate();
-    atMost((nativeCalls - before) / 400, 0.4, 0.25, 'native calls per idle connection');
+    atMost((nativeCalls - before) / 400, 0.2, 0.12, 'native calls per idle connection');
   });
 
-  it('are few for a request in flight', async () => {
-    const { connections, terminator, port, held } = await serveHttp1();
+  it('are few for a request in flight', async (test) => {
+    const { connections, terminator, port, held } = await serveHttp1(test);
     await open(connections, port, { connections: 100, requests: 1 });
     const answers = connections.map((connection) => connection.answered(request('/held')));
     await held(100);
@@ -72,36 +72,40 @@ describe('native calls', () => {
     const terminated = terminator.terminate();
     for (const response of await held(100)) response.end('x');
     await Promise.all([...answers, terminated]);
-    atMost((nativeCalls - before) / 100, 6.5, 5.2, 'native calls per request in flight');
+    atMost((nativeCalls - before) / 100, 6.5, 5.1, 'native calls per request in flight');
   });
 });
 
 describe('memory of JavaScript', () => {
   for (const [of, command, requests, bound, measured] of [
-    ['a request on a connection that is kept open', 'requestsOnOpenConnections', 4000, 620, 490],
+    ['a request on a connection that is kept open', 'requestsOnOpenConnections', 4000, 540, 425],
     ['a request on a connection of its own', 'requestsOnNewConnections', 1500, 800, 630],
   ]) {
     it(`is hardly allocated for ${of}`, async () => {
-      const bare = await allocatedPerRequest(null, command, requests);
-      const own = await allocatedPerRequest(OURS, command, requests);
-      atMost(own - bare, bound, measured, `bytes allocated for ${of}, over plain Node`);
+      const more = await overPlainNode((library) => allocatedPerRequest(library, command, requests));
+      atMost(more, bound, measured, `bytes allocated for ${of}, over plain Node`);
     });
   }
 
   it('is hardly kept for a connection', async () => {
-    const bare = await memoryPerConnection(null, 2000, REPEATABLE);
-    const own = await memoryPerConnection(OURS, 2000, REPEATABLE);
-    atMost(own.javascript - bare.javascript, 250, 120, 'bytes kept for a connection, over plain Node');
+    const more = await overPlainNode(
+      async (library) => (await memoryPerConnection(library, 2000, REPEATABLE)).javascript,
+    );
+    atMost(more, 160, 120, 'bytes kept for a connection, over plain Node');
   });
 });
+
+/** On a machine that has other things to do, clients may happen to be still, and the server not under load. */
+const BUSY = 10;
+const TERMINATIONS = 5;
 
 describe('requests', {
   skip: process.platform !== 'linux' && 'who waits to be accepted is known on Linux only',
 }, () => {
   for (const name of ['keep-alive-15', 'new-connections', 'http2']) {
     it(`are not lost: ${scenarios[name].title}`, async () => {
-      for (let termination = 0; termination < 3; termination += 1) {
-        const { served, lost } = await terminateUnderLoad(scenarios[name], { name: OURS, library: OURS });
+      for (let termination = 0; termination < TERMINATIONS; termination += 1) {
+        const { served, lost } = await terminateUnderLoad(scenarios[name], { name: OURS, library: OURS }, BUSY);
         assert.deepEqual(lost, {});
         assert.ok(served >= scenarios[name].warmAfter, `only ${served} were served`);
       }
@@ -120,7 +124,23 @@ function atMost(value, bound, measured, what) {
   assert.ok(value <= bound, `${value.toFixed(2)} ${what}, more than ${bound}`);
 }
 
-async function serveHttp1() {
+/**
+ * Medians, since the tables that V8 keeps for itself grow now and then.
+ *
+ * @param {(library: string | null) => Promise<number>} bytes
+ */
+async function overPlainNode(bytes) {
+  const bare = [];
+  const own = [];
+  for (let round = 0; round < 3; round += 1) {
+    bare.push(await bytes(null));
+    own.push(await bytes(OURS));
+  }
+  return median(own) - median(bare);
+}
+
+/** @param {import('node:test').TestContext} test */
+async function serveHttp1(test) {
   const waiting = [];
   const server = http.createServer((incoming, response) => {
     if (incoming.url !== '/held') return response.end('x');
@@ -130,6 +150,10 @@ async function serveHttp1() {
   server.keepAliveTimeout = 60_000;
   const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
   await once(server.listen(0, '127.0.0.1'), 'listening');
+  test.after(() => {
+    server.close();
+    server.closeAllConnections();
+  });
   return {
     terminator,
     port: server.address().port,

@@ -30,6 +30,11 @@ const handlers = {
     response.end(GREETING);
   },
   '/soon': (request, response) => {
+    inFlight += 1;
+    holding.emit('in flight');
+    response.once('close', () => {
+      inFlight -= 1;
+    });
     request.resume();
     request.once('end', () => setTimeout(() => response.end(GREETING), 1 + Math.random() * 9));
   },
@@ -48,6 +53,7 @@ const holding = new EventEmitter();
 /** @type {{ response: http.ServerResponse, rest: Buffer } | null} */
 let held = null;
 let terminator = null;
+let inFlight = 0;
 
 answer({
   /** Without a library, the server is left as it is. */
@@ -78,9 +84,10 @@ answer({
 
   /**
    * The request that is held, if there is one, is answered after a while. `delayMs` is the delay that users of a library
-   * without one write by hand. A library that has not ended the server in time is not waited for.
+   * without one write by hand. A library that has not ended the server in time is not waited for. If it is to be busy, it is
+   * ended as soon as so many requests are in flight.
    */
-  async terminate({ answerAfterMs, delayMs = 0, withinMs = 30_000 } = {}) {
+  async terminate({ answerAfterMs, delayMs = 0, withinMs = 30_000, busy = 0 } = {}) {
     const stalls = await watchForStalls();
     let lastByteAt = Number.NaN;
     if (held !== null) {
@@ -89,6 +96,7 @@ answer({
       });
       setTimeout(() => held.response.end(held.rest), answerAfterMs);
     }
+    while (inFlight < busy) await once(holding, 'in flight');
     const cpuBefore = cpuMicroseconds();
     const startedAt = performance.now();
     if (delayMs > 0) await delay(delayMs);

@@ -70,22 +70,35 @@ async function requestOverHttp1(crowd, { port, secure, never }) {
   const agent = new Agent({ keepAlive: true, maxSockets: 1, ...(secure && trust) });
   const path = never ? '/never' : '/';
   for (let told = false; !told; ) {
-    try {
-      const sent = request({ host: '127.0.0.1', port, path, method: 'POST', agent });
-      sent.end(BODY);
-      const [response] = await once(sent, 'response');
-      // Over before the listener for it may have been added.
-      const ended = once(response, 'end');
-      response.resume();
-      await ended;
-      crowd.countAnswered();
-      told = response.headers.connection === 'close';
-    } catch (error) {
-      if (!never && error.code !== 'ECONNREFUSED') crowd.lost += 1;
+    const { response, error } = await over(request({ host: '127.0.0.1', port, path, method: 'POST', agent }).end(BODY));
+    if (!response?.complete) {
+      if (!never && error?.code !== 'ECONNREFUSED') crowd.lost += 1;
       break;
     }
+    crowd.countAnswered();
+    told = response.headers.connection === 'close';
   }
   agent.destroy();
+}
+
+/**
+ * Waits for `close`, which comes whatever happens. Promises of other events may look for the next one too late.
+ *
+ * @param {http.ClientRequest} request
+ * @returns {Promise<{ response?: http.IncomingMessage, error?: NodeJS.ErrnoException }>}
+ */
+function over(request) {
+  const outcome = {};
+  return new Promise((resolve) => {
+    request
+      .on('response', (response) => {
+        outcome.response = response.on('error', () => {}).resume();
+      })
+      .on('error', (error) => {
+        outcome.error = error;
+      })
+      .once('close', () => resolve(outcome));
+  });
 }
 
 /**

@@ -1,6 +1,6 @@
 const { measureServingCost } = require('./serving-cost');
 
-const measure = () =>
+const measure = ({ quick }) =>
   measureServingCost({
     title: 'Cost of a request on a connection of its own',
     processes: 3,
@@ -8,6 +8,8 @@ const measure = () =>
     requests: 2500,
     warmUpRequests: 5000,
     connections: 8,
+    quick,
+    figure: 'request on a connection of its own: processor time over plain Node, %',
     command: 'requestsOnNewConnections',
   });
 

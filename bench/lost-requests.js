@@ -6,6 +6,7 @@ const { OURS, libraries } = require('./libraries');
 const { connectionsAllowed } = require('./open-files');
 const { progress } = require('./progress');
 const { median, rotated, sum } = require('./statistics');
+const { spread } = require('./table');
 
 /** A client that opens one connection after another may have two open for a moment. */
 const CLIENTS = Math.floor(connectionsAllowed(200) / 2);
@@ -128,9 +129,9 @@ const scenarios = {
 
 const SHORT_SCENARIOS = ['keep-alive-15', 'new-connections'];
 
-async function measure() {
+async function measure({ quick }) {
   const tables = [];
-  for (const name of SHORT_SCENARIOS) tables.push(await measureScenario(name, SHORT_TERMINATIONS));
+  for (const name of SHORT_SCENARIOS) tables.push(await measureScenario(name, quick ? 1 : SHORT_TERMINATIONS));
   return tables;
 }
 
@@ -153,6 +154,18 @@ async function measureScenario(name, rounds) {
     columns: ['', 'served', 'lost', 'a termination', 'refused, safe to retry', 'time, ms', 'lost by'],
     rows: scenario.variants.map((variant) => row(variant, terminations.get(variant))),
     notes: notes(scenario),
+    figures: [
+      {
+        title: `requests lost in a termination: ${scenario.title}`,
+        digits: 1,
+        values: byLibrary(terminations, (all) => ({ value: sum(all.map(lostIn)) / all.length })),
+      },
+      {
+        title: 'the time that it took, ms',
+        digits: 0,
+        values: byLibrary(terminations, (all) => spread(all.map(({ milliseconds }) => milliseconds))),
+      },
+    ],
   };
 }
 
@@ -202,14 +215,35 @@ function row({ name }, terminations) {
   ];
 }
 
+/**
+ * This package as it is without options, and the others.
+ *
+ * @param {Map<Variant, Termination[]>} terminations
+ * @param {(terminations: Termination[]) => import('./table').Spread} summary
+ */
+function byLibrary(terminations, summary) {
+  const plain = [...terminations].filter(([{ name, library }]) => name === library);
+  return Object.fromEntries(plain.map(([{ name }, all]) => [name, summary(all)]));
+}
+
+/** @param {Termination} termination */
+function lostIn({ lost }) {
+  return sum(Object.values(lost));
+}
+
 /** @typedef {{ served: number, refused: number, lost: Record<string, number>, milliseconds: number }} Termination */
 
 /**
  * @param {Scenario} scenario
  * @param {Variant} variant
+ * @param {number} [busy] how many requests have to be in flight, if any
  * @returns {Promise<Termination>}
  */
-async function terminateUnderLoad({ clients: kind, protocol, thinkMs, warmAfter, balanced }, { library, options }) {
+async function terminateUnderLoad(
+  { clients: kind, protocol, thinkMs, warmAfter, balanced },
+  { library, options },
+  busy = 0,
+) {
   const ownDelay = balanced && library === OURS ? { shutdownDelay: SHUTDOWN_DELAY_MS } : {};
   const delayMs = balanced && library !== OURS ? SHUTDOWN_DELAY_MS : 0;
 
@@ -224,7 +258,7 @@ async function terminateUnderLoad({ clients: kind, protocol, thinkMs, warmAfter,
     await clients.ask('served', { requests: warmAfter });
     if (balanced) await clients.ask('moveTo', { port: secondPort });
     const withinMs = TIMEOUT_MS + SHUTDOWN_DELAY_MS + OVERTIME_MS;
-    const { milliseconds } = await server.ask('terminate', { delayMs, withinMs });
+    const { milliseconds } = await server.ask('terminate', { delayMs, withinMs, busy });
     // As deployed processes do. It also ends the clients of a server that a library has not ended.
     await server.end();
     const { served, refused, lost } = await clients.ask('stopped');
@@ -241,4 +275,4 @@ function sumByCode(counts) {
   return total;
 }
 
-module.exports = { measure, measureScenario, scenarios };
+module.exports = { measure, measureScenario, scenarios, terminateUnderLoad };

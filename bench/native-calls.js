@@ -12,7 +12,8 @@ const { median, rotated } = require('./statistics');
 const ROUNDS = 15;
 const REQUESTS = 200_000;
 
-async function measure() {
+async function measure({ quick }) {
+  const rounds = quick ? 1 : ROUNDS;
   const connection = await openConnection();
   /** @type {Record<string, (requests: number) => void>} */
   const ways = {
@@ -32,8 +33,8 @@ async function measure() {
   /** @type {Map<string, number[]>} in nanoseconds per request */
   const times = new Map(Object.keys(ways).map((way) => [way, []]));
   for (const follow of Object.values(ways)) follow(REQUESTS);
-  for (let round = 0; round < ROUNDS; round += 1) {
-    progress(`Native calls: round ${round + 1} of ${ROUNDS}`);
+  for (let round = 0; round < rounds; round += 1) {
+    progress(`Native calls: round ${round + 1} of ${rounds}`);
     for (const [way, follow] of rotated(Object.entries(ways), round)) {
       const startedAt = performance.now();
       follow(REQUESTS);
@@ -45,7 +46,7 @@ async function measure() {
     title: 'Following a request from its start to its end, and nothing else',
     columns: ['', 'ns per request'],
     rows: [...times].map(([way, measured]) => [way, median(measured).toFixed(0)]),
-    notes: [`Medians of ${ROUNDS} rounds of ${REQUESTS} requests that nobody sent.`],
+    notes: [`Medians of ${rounds} rounds of ${REQUESTS} requests that nobody sent.`],
   };
 }
 

@@ -21,13 +21,14 @@ const LOOPS = {
   blocked: (child) => child.ask('block', { milliseconds: SECONDS * 1000 }),
 };
 
-async function measure() {
+async function measure({ quick }) {
+  const rounds = quick ? 1 : ROUNDS;
   const latencies = new Map();
   const costs = new Map(probeLibraries.map(({ name }) => [name, []]));
-  for (let round = 0; round < ROUNDS; round += 1) {
+  for (let round = 0; round < rounds; round += 1) {
     for (const { name } of rotated(probeLibraries, round)) {
       for (const [loop, prepare] of Object.entries(LOOPS)) {
-        progress(`Probes: round ${round + 1} of ${ROUNDS}, ${name}, ${loop} event loop`);
+        progress(`Probes: round ${round + 1} of ${rounds}, ${name}, ${loop} event loop`);
         const child = start('probed', ['--expose-gc', '--no-warnings']);
         const { port, ...cost } = await child.ask('open', { library: name });
         costs.get(name).push(cost);
@@ -40,11 +41,14 @@ async function measure() {
       }
     }
   }
-  return [latencyTable(latencies), costTable(costs)];
+  return [latencyTable(latencies, rounds), costTable(costs, rounds)];
 }
 
-/** @param {Map<string, number[]>} latencies */
-function latencyTable(latencies) {
+/**
+ * @param {Map<string, number[]>} latencies
+ * @param {number} rounds
+ */
+function latencyTable(latencies, rounds) {
   const of = (name, loop) => latencies.get(`${name} ${loop}`);
   const figures = (values) => [quantile(values, 0.5), quantile(values, 0.99), Math.max(...values)];
   return {
@@ -55,15 +59,25 @@ function latencyTable(latencies) {
       ...Object.keys(LOOPS).flatMap((loop) => figures(of(name, loop)).map((value) => value.toFixed(2))),
     ]),
     notes: [
-      `A probe every ${PROBE_EVERY_MS} ms, answered or not, each on a connection of its own, for ${ROUNDS} times ${SECONDS} s. Of another process, over loopback.`,
+      `A probe every ${PROBE_EVERY_MS} ms, answered or not, each on a connection of its own, for ${rounds} times ${SECONDS} s. Of another process, over loopback.`,
       `Busy: no turn of the event loop takes less than 10 ms. Blocked: the event loop does not turn for ${SECONDS} s.`,
       verdict(`${OURS}, blocked, p99`, quantile(of(OURS, 'blocked'), 0.99), BUDGET_MS, ' ms'),
     ],
+    figures: Object.keys(LOOPS).map((loop) => ({
+      title: `health probe, event loop ${loop}: the slowest of 100, ms`,
+      digits: 2,
+      values: Object.fromEntries(
+        probeLibraries.map(({ name, version }) => [`${name} ${version}`, { value: quantile(of(name, loop), 0.99) }]),
+      ),
+    })),
   };
 }
 
-/** @param {Map<string, Record<'loading' | 'opening', { milliseconds: number, bytes: number }>[]>} costs */
-function costTable(costs) {
+/**
+ * @param {Map<string, Record<'loading' | 'opening', { milliseconds: number, bytes: number }>[]>} costs
+ * @param {number} rounds
+ */
+function costTable(costs, rounds) {
   const typical = (name, step, kind) => median(costs.get(name).map((cost) => cost[step][kind]));
   return {
     title: 'What answering health probes adds to a process that has a server',
@@ -76,7 +90,7 @@ function costTable(costs) {
       ]),
     ]),
     notes: [
-      `Medians of ${ROUNDS * Object.keys(LOOPS).length} processes: time, and resident memory after it.`,
+      `Medians of ${rounds * Object.keys(LOOPS).length} processes: time, and resident memory after it.`,
       'This package loads with a terminator for the server, which its users have anyway.',
     ],
   };

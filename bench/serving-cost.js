@@ -10,9 +10,10 @@ const { start } = require('./child');
 const { BARE, OURS, libraries } = require('./libraries');
 const { progress } = require('./progress');
 const { median, quantile, rotated } = require('./statistics');
-const { quartiles, signed, verdict } = require('./table');
+const { quartiles, signed, spread, verdict } = require('./table');
 
 const BUDGET_PERCENT = 2;
+const QUICK = { processes: 1, rounds: 2, warmUpRequests: 500 };
 
 /** Half of the cheapest quarter of rounds is cheaper than this. */
 const CHEAPEST_QUARTER = 0.125;
@@ -27,6 +28,8 @@ const variants = libraries.map(({ name }) =>
 /**
  * @param {object} plan
  * @param {string} plan.title
+ * @param {string} plan.figure what it is called beside others
+ * @param {boolean} plan.quick
  * @param {number} plan.processes how often the processes are started anew
  * @param {number} plan.rounds for each of them
  * @param {number} plan.requests in a round
@@ -34,7 +37,8 @@ const variants = libraries.map(({ name }) =>
  * @param {number} plan.connections at a time
  * @param {'requestsOnOpenConnections' | 'requestsOnNewConnections'} plan.command
  */
-async function measureServingCost(plan) {
+async function measureServingCost({ quick, ...whole }) {
+  const plan = quick ? { ...whole, ...QUICK } : whole;
   /** @type {Map<string, { bare: number, own: number }[]>} in microseconds per request */
   const costs = new Map(variants.map(({ name }) => [name, []]));
   for (let turn = 0; turn < plan.processes; turn += 1) {
@@ -70,11 +74,12 @@ async function measurePair(plan, variant) {
 /**
  * A server and a client for it.
  *
- * @param {object} plan
+ * @param {{ command: string, connections: number }} plan
  * @param {string | null} library
+ * @param {string[]} [execArgv] options for Node
  */
-async function startServing({ command, connections }, library) {
-  const server = start('server');
+async function startServing({ command, connections }, library, execArgv = []) {
+  const server = start('server', execArgv);
   const client = start('wire-client');
   const port = await server.ask('listen', { library });
   if (command === 'requestsOnOpenConnections') await client.ask('connect', { port, connections });
@@ -87,7 +92,7 @@ async function costPerRequest({ command, connections, requests }, { server, clie
   return ((await server.ask('cpuMicroseconds')) - before) / count;
 }
 
-function table({ title, processes, rounds, requests, connections }, costs) {
+function table({ title, figure, processes, rounds, requests, connections }, costs) {
   const overheads = (name) => costs.get(name).map(({ bare, own }) => (own / bare - 1) * 100);
   return {
     title,
@@ -108,6 +113,13 @@ function table({ title, processes, rounds, requests, connections }, costs) {
       verdict(`${OURS}, median`, median(overheads(OURS)), BUDGET_PERCENT, ' %'),
       verdict(`${OURS}, undisturbed`, undisturbed(costs.get(OURS)), BUDGET_PERCENT, ' %'),
     ],
+    figures: [
+      {
+        title: figure,
+        digits: 1,
+        values: Object.fromEntries(libraries.map(({ name }, place) => [name, spread(overheads(variants[place].name))])),
+      },
+    ],
   };
 }
 
@@ -122,4 +134,4 @@ function undisturbed(pairs) {
   return (own / bare - 1) * 100;
 }
 
-module.exports = { measureServingCost };
+module.exports = { measureServingCost, startServing };

@@ -21,6 +21,21 @@ function sum(values) {
 }
 
 /**
+ * The straight line with the least squared distances, and how much of the variance it explains: 1 is all.
+ *
+ * @param {{ x: number, y: number }[]} points
+ */
+function straightLine(points) {
+  const mean = { x: sum(points.map(({ x }) => x)) / points.length, y: sum(points.map(({ y }) => y)) / points.length };
+  const slope =
+    sum(points.map(({ x, y }) => (x - mean.x) * (y - mean.y))) / sum(points.map(({ x }) => (x - mean.x) ** 2));
+  const intercept = mean.y - slope * mean.x;
+  const unexplained = sum(points.map(({ x, y }) => (y - intercept - slope * x) ** 2));
+  const explained = 1 - unexplained / sum(points.map(({ y }) => (y - mean.y) ** 2));
+  return { slope, intercept, explained };
+}
+
+/**
  * Turns a list by some places, so that over many rounds each entry comes first equally often.
  *
  * @template T
@@ -33,4 +48,4 @@ function rotated(list, places) {
   return [...list.slice(start), ...list.slice(0, start)];
 }
 
-module.exports = { median, quantile, rotated, sum };
+module.exports = { median, quantile, rotated, straightLine, sum };

@@ -4,11 +4,24 @@ const { quantile } = require('./statistics');
 
 /**
  * @typedef {object} Table
- * @property {string} title
+ * @property {string} title what follows a line break is a subtitle
  * @property {string[]} columns
  * @property {(string | number)[][]} rows
  * @property {string[]} notes one line each, below the table
+ * @property {Figure[]} [figures] what the overview shows of it, and a picture with bars
+ * @property {import('./plot').Curves[]} [curves] what else is drawn
  */
+
+/**
+ * What is measured of each library, of which less is better.
+ *
+ * @typedef {object} Figure
+ * @property {string} title with its unit
+ * @property {number} [digits] behind the point
+ * @property {Record<string, Spread>} values by library
+ */
+
+/** @typedef {{ value: number, low?: number, high?: number }} Spread a typical value, and the range of the middle half of all */
 
 /** @param {Table} table */
 function format({ title, columns, rows, notes }) {
@@ -28,6 +41,30 @@ function line(row, widths) {
     .map((cell, column) => (column === 0 ? cell.padEnd(widths[column]) : cell.padStart(widths[column])))
     .join('  ')
     .trimEnd();
+}
+
+/**
+ * The same for Markdown, without title and notes.
+ *
+ * @param {Pick<Table, 'columns' | 'rows'>} table
+ */
+function markdown({ columns, rows }) {
+  const rule = columns.map((_, column) => (column === 0 ? '---' : '--:'));
+  return [columns, rule, ...rows].map((row) => `| ${row.map(escaped).join(' | ')} |`).join('\n');
+}
+
+/** @param {string | number} cell */
+function escaped(cell) {
+  return String(cell).replaceAll('|', '\\|');
+}
+
+/**
+ * @param {number[]} values
+ * @returns {Spread}
+ */
+function spread(values) {
+  const [low, value, high] = [0.25, 0.5, 0.75].map((share) => quantile(values, share));
+  return { value, low, high };
 }
 
 /**
@@ -60,4 +97,4 @@ function verdict(what, measured, budget, unit) {
   return `${what}: ${measured.toFixed(2)}${unit}, ${outcome} the budget of ${budget}${unit}.`;
 }
 
-module.exports = { format, quartiles, signed, verdict };
+module.exports = { format, markdown, quartiles, signed, spread, verdict };

@@ -30,18 +30,30 @@ const handlers = {
     response.end(GREETING);
   },
   '/soon': (request, response) => {
+    inFlight += 1;
+    holding.emit('in flight');
+    response.once('close', () => {
+      inFlight -= 1;
+    });
     request.resume();
     request.once('end', () => setTimeout(() => response.end(GREETING), 1 + Math.random() * 9));
   },
   '/held': (_request, response) => {
-    held = response;
-    holding.emit('held');
+    hold(response, HELD_ANSWER);
+  },
+  /** The same, but half of the answer is on its way. */
+  '/begun': (_request, response) => {
+    const half = HELD_ANSWER.length / 2;
+    response.writeHead(200, { 'Content-Length': HELD_ANSWER.length }).write(HELD_ANSWER.subarray(0, half));
+    hold(response, HELD_ANSWER.subarray(half));
   },
 };
 
 const holding = new EventEmitter();
+/** @type {{ response: http.ServerResponse, rest: Buffer } | null} */
 let held = null;
 let terminator = null;
+let inFlight = 0;
 
 answer({
   /** Without a library, the server is left as it is. */
@@ -63,29 +75,55 @@ answer({
     return { javascript: heapUsed + external, resident: rss };
   },
 
+  /** All of it was allocated, since the last collection at least. */
+  heapUsed: () => process.memoryUsage().heapUsed,
+
   async held() {
     if (held === null) await once(holding, 'held');
   },
 
   /**
    * The request that is held, if there is one, is answered after a while. `delayMs` is the delay that users of a library
-   * without one write by hand. A library that has not ended the server in time is not waited for.
+   * without one write by hand. A library that has not ended the server in time is not waited for. If it is to be busy, it is
+   * ended as soon as so many requests are in flight.
    */
-  async terminate({ answerAfterMs, delayMs = 0, withinMs = 30_000 } = {}) {
+  async terminate({ answerAfterMs, delayMs = 0, withinMs = 30_000, busy = 0 } = {}) {
     const stalls = await watchForStalls();
-    if (held !== null) setTimeout(() => held.end(HELD_ANSWER), answerAfterMs);
+    let lastByteAt = Number.NaN;
+    if (held !== null) {
+      held.response.once('finish', () => {
+        lastByteAt = performance.now();
+      });
+      setTimeout(() => held.response.end(held.rest), answerAfterMs);
+    }
+    while (inFlight < busy) await once(holding, 'in flight');
     const cpuBefore = cpuMicroseconds();
     const startedAt = performance.now();
     if (delayMs > 0) await delay(delayMs);
     await Promise.race([terminator.terminate(), delay(withinMs)]);
-    const milliseconds = performance.now() - startedAt;
+    const endedAt = performance.now();
     const cpuMilliseconds = (cpuMicroseconds() - cpuBefore) / 1000;
-    return { milliseconds, cpuMilliseconds, stallMilliseconds: await stalls() };
+    return {
+      milliseconds: endedAt - startedAt,
+      /** Since the answer to the request that was held had left, if it has. */
+      lastByteMilliseconds: endedAt - lastByteAt,
+      cpuMilliseconds,
+      stallMilliseconds: await stalls(),
+    };
   },
 });
 
 function handle(request, response) {
   handlers[request.url](request, response);
+}
+
+/**
+ * @param {http.ServerResponse} response
+ * @param {Buffer} rest
+ */
+function hold(response, rest) {
+  held = { response, rest };
+  holding.emit('held');
 }
 
 /** Made for the tests and trusted by nobody else. */

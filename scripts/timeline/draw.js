@@ -1,5 +1,7 @@
 // Draws a termination: connections as bars, requests on them, phases as bands.
 
+const { line, picture, rectangle, text } = require('../svg');
+
 /** @typedef {import('./client').Row} Row */
 /** @typedef {import('./scene').Phase} Phase */
 
@@ -14,24 +16,20 @@ const TICK_MS = 100;
 const AFTER_MS = 65;
 
 const STYLE = `
-  text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .band-serving, .band-terminated { fill: #f6f8fa; }
   .band-delaying { fill: #fff3d6; }
   .band-draining { fill: #ddf4e4; }
   .phase { font-weight: 600; }
-  .axis, .end { fill: #59636e; font-size: 12px; }
-  .tick { stroke: #59636e; stroke-opacity: .25; }
+  .end { fill: #59636e; font-size: 12px; }
   .connection { fill: #8c959f; }
   .exchange { fill: #0969da; fill-opacity: .55; }
   .close { fill: #0a3069; }
   .failed { fill: #cf222e; }
   @media (prefers-color-scheme: dark) {
-    text { fill: #f0f6fc; }
     .band-serving, .band-terminated { fill: #151b23; }
     .band-delaying { fill: #3a2d0c; }
     .band-draining { fill: #10301c; }
-    .axis, .end { fill: #9198a1; }
-    .tick { stroke: #9198a1; }
+    .end { fill: #9198a1; }
     .exchange { fill: #4493f8; }
     .close { fill: #b6d8ff; }
     .failed { fill: #f85149; }
@@ -47,17 +45,13 @@ function draw({ rows, phases }) {
   const x = (/** @type {number} */ at) => LEFT + ((Math.min(at, to) - from) / (to - from)) * (WIDTH - LEFT - RIGHT);
   const bottom = TOP + rows.length * ROW;
   const height = bottom + 56;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" role="img" aria-labelledby="title">`,
-    `<title id="title">A termination, as the clients see it: nobody loses a request</title>`,
-    `<style>${STYLE}\n</style>`,
+  const title = 'A termination, as the clients see it: nobody loses a request';
+  return picture({ width: WIDTH, height, title, style: STYLE }, [
     ...phases.map(({ phase, at }, place) => band(phase, x(at), x(phases[place + 1]?.at ?? to), bottom)),
     ...ticks(from, to).map((at) => tick(at, x(at), bottom)),
     ...rows.flatMap((row, place) => drawRow(row, TOP + place * ROW, x)),
     legend(bottom + 42),
-    '</svg>',
-    '',
-  ].join('\n');
+  ]);
 }
 
 /**
@@ -86,7 +80,7 @@ function ticks(from, to) {
  */
 function tick(at, x, bottom) {
   const label = at === 0 ? 'SIGTERM' : `${at} ms`.replace('-', '−');
-  return `<line class="tick" x1="${round(x)}" x2="${round(x)}" y1="${TOP - 20}" y2="${bottom}"/>${text(x + 4, TOP - 20, label, 'axis')}`;
+  return line({ x, y: TOP - 20 }, { x, y: bottom }, 'tick') + text(x + 4, TOP - 20, label, 'axis');
 }
 
 /**
@@ -130,32 +124,6 @@ function legend(y) {
       return drawn;
     })
     .join('');
-}
-
-/**
- * @param {number} x
- * @param {number} y
- * @param {number} width
- * @param {number} height
- * @param {string} style
- */
-function rectangle(x, y, width, height, style) {
-  return `<rect class="${style}" x="${round(x)}" y="${round(y)}" width="${round(width)}" height="${round(height)}"/>`;
-}
-
-/**
- * @param {number} x
- * @param {number} y
- * @param {string} content
- * @param {string} style
- */
-function text(x, y, content, style, anchor = 'start') {
-  return `<text class="${style}" x="${round(x)}" y="${round(y)}" text-anchor="${anchor}">${content}</text>`;
-}
-
-/** @param {number} coordinate */
-function round(coordinate) {
-  return Math.round(coordinate * 10) / 10;
 }
 
 exports.draw = draw;

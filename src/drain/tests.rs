@@ -864,6 +864,21 @@ fn where_nobody_knows_who_waits_two_turns_without_anybody_are_enough() {
 }
 
 #[test]
+fn turns_count_only_from_when_nobody_knows_any_more_who_waits() {
+    let mut scene = Scene::new();
+    scene.terminate_within(Some(SECOND));
+    while scene.drain.poll_action().is_some() {}
+    scene.drain.handle_accept_queue(Some(1), scene.now);
+    while scene.drain.poll_action().is_some() {}
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    scene.drain.handle_accept_queue(None, scene.now);
+    assert_eq!(scene.actions(), [], "one waited all the time");
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseServer]);
+}
+
+#[test]
 fn a_queue_that_never_empties_is_left_after_a_while() {
     for waiting in [Some(5), None] {
         let mut scene = Scene::new();

@@ -6,10 +6,12 @@
 #![forbid(unsafe_code)]
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
+
+use crate::sync::{Mutex, global, lock};
 
 /// A hold on the alarm thread: it runs as long as anybody has one.
 #[derive(Clone, Debug)]
@@ -37,7 +39,13 @@ struct Order {
     cancelled: oneshot::Receiver<()>,
 }
 
-static THREAD: Mutex<Weak<Thread>> = Mutex::new(Weak::new());
+/// What lives for as long as anybody holds it, and is made anew for whoever comes after that.
+#[derive(Debug)]
+struct Shared<T>(Mutex<Weak<T>>);
+
+global! {
+    static THREAD: Shared<Thread> = Shared(Mutex::new(Weak::new()));
+}
 
 impl AlarmClock {
     /// Takes hold of the thread, and starts it if nobody else has it.
@@ -46,10 +54,7 @@ impl AlarmClock {
     ///
     /// When the operating system refuses another thread.
     pub fn start() -> io::Result<Self> {
-        let mut shared = THREAD.lock().unwrap_or_else(PoisonError::into_inner);
-        let thread = if let Some(running) = shared.upgrade() { running } else { Arc::new(spawn()?) };
-        *shared = Arc::downgrade(&thread);
-        Ok(Self { thread })
+        Ok(Self { thread: THREAD.hold(spawn)? })
     }
 
     /// Calls `ring` on the thread at `due`, or at once if that has passed.
@@ -68,6 +73,18 @@ impl Alarm {
     #[must_use]
     pub fn due(&self) -> Instant {
         self.due
+    }
+}
+
+impl<T> Shared<T> {
+    fn hold(&self, make: impl FnOnce() -> io::Result<T>) -> io::Result<Arc<T>> {
+        let mut shared = lock(&self.0);
+        if let Some(held) = shared.upgrade() {
+            return Ok(held);
+        }
+        let made = Arc::new(make()?);
+        *shared = Arc::downgrade(&made);
+        Ok(made)
     }
 }
 
@@ -138,5 +155,48 @@ mod tests {
         drop((clock, alarm));
         // The order, and the sender in it, go with the alarm or with the thread.
         assert!(ring.recv().is_err());
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod loom_tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use loom::thread::spawn;
+
+    use super::*;
+    use crate::sync::AtomicBool;
+
+    /// Stands for the thread: it runs until it is dropped.
+    struct Runs(Arc<AtomicBool>);
+
+    impl Drop for Runs {
+        fn drop(&mut self) {
+            self.0.store(false, SeqCst);
+        }
+    }
+
+    fn hold(shared: &Shared<Runs>) -> Arc<Runs> {
+        shared.hold(|| Ok(Runs(Arc::new(AtomicBool::new(true))))).unwrap()
+    }
+
+    #[test]
+    fn loom_what_is_held_runs_and_is_the_same_for_all_who_hold_it_at_a_time() {
+        loom::model(|| {
+            let shared = Arc::new(Shared(Mutex::new(Weak::new())));
+            let other = spawn({
+                let shared = Arc::clone(&shared);
+                move || {
+                    let held = hold(&shared);
+                    assert!(held.0.load(SeqCst));
+                    drop(held);
+                    hold(&shared)
+                }
+            });
+            let held = hold(&shared);
+            assert!(held.0.load(SeqCst));
+            let others = other.join().unwrap();
+            assert!(Arc::ptr_eq(&held, &others));
+        });
     }
 }

@@ -4,7 +4,6 @@
 
 use std::io::{self, Write};
 use std::sync::mpsc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use slab::Slab;
@@ -12,6 +11,7 @@ use slab::Slab;
 use crate::alarm::{Alarm, AlarmClock};
 use crate::driver::now;
 use crate::kernel::{self, signals::Signals};
+use crate::sync::{Mutex, global, lock};
 
 /// The exit code of a process that had to be ended.
 const FORCED: i32 = 1;
@@ -28,18 +28,25 @@ struct Enforcement {
 
 /// What is to be enforced when one of these signals comes.
 #[derive(Debug)]
-struct Guard {
+struct Guard<E> {
     signals: Vec<i32>,
     after: Duration,
     line: String,
     /// Since the first one has come.
-    enforcement: Option<Enforcement>,
+    enforcement: Option<E>,
 }
 
-/// Not in thread-local variables: those of the main thread are dropped when it begins to exit, and what happens
-/// then may block, too.
-static ENFORCEMENTS: Mutex<Slab<Enforcement>> = Mutex::new(Slab::new());
-static GUARDS: Mutex<Slab<Guard>> = Mutex::new(Slab::new());
+/// All of them. A signal is overheard exactly while one of them is against it, since both change under the lock; and
+/// a signal that has been overheard waits for the lock, and so finds the guard for whose sake it was.
+#[derive(Debug)]
+struct Guards<E>(Mutex<Slab<Guard<E>>>);
+
+global! {
+    // Not in thread-local variables: those of the main thread are dropped when it begins to exit, and what happens
+    // then may block, too.
+    static ENFORCEMENTS: Mutex<Slab<Enforcement>> = Mutex::new(Slab::new());
+    static GUARDS: Guards<Enforcement> = Guards(Mutex::new(Slab::new()));
+}
 
 /// Ends the process in `after`, unless it has ended by then or somebody relents. Gives what names this.
 ///
@@ -65,43 +72,27 @@ pub fn relent(key: usize) {
 pub fn guard(signals: Vec<i32>, after: Duration, line: String) -> io::Result<usize> {
     watch()?;
     let guard = Guard { signals, after, line, enforcement: None };
-    for &signal in &guard.signals {
-        if let Err(error) = kernel::signals::overhear(signal) {
-            leave(&guard.signals);
-            return Err(error);
-        }
-    }
-    Ok(lock(&GUARDS).insert(guard))
+    GUARDS.add(guard, kernel::signals::overhear, kernel::signals::stop_overhearing)
 }
 
 /// Takes that back, and what has come of it.
 pub fn unguard(key: usize) {
-    let guard = lock(&GUARDS).try_remove(key);
-    if let Some(guard) = guard {
-        leave(&guard.signals);
-    }
-}
-
-/// Overhears no longer those signals that nobody else guards.
-fn leave(signals: &[i32]) {
-    let guards = lock(&GUARDS);
-    for &signal in signals {
-        if !guards.iter().any(|(_, guard)| guard.signals.contains(&signal)) {
-            kernel::signals::stop_overhearing(signal);
-        }
-    }
+    GUARDS.remove(key, kernel::signals::stop_overhearing);
 }
 
 /// Starts the thread to which signals come, unless it runs. It does so to the end of the process: there is one place
 /// where signals arrive, and this thread has it.
 fn watch() -> io::Result<()> {
-    static RUNS: Mutex<bool> = Mutex::new(false);
+    global! {
+        static RUNS: Mutex<bool> = Mutex::new(false);
+    }
     let mut runs = lock(&RUNS);
     if !*runs {
         let mut signals = Signals::open()?;
         std::thread::Builder::new().name("http-signals".into()).spawn(move || {
             while let Ok(signal) = signals.wait() {
-                came(signal);
+                // If there is no thread for it, JavaScript tries again when it hears of the signal.
+                GUARDS.came(signal, |after, line| Enforcement::begin(after, line).ok());
             }
         })?;
         *runs = true;
@@ -109,11 +100,49 @@ fn watch() -> io::Result<()> {
     Ok(())
 }
 
-fn came(signal: i32) {
-    for (_, guard) in lock(&GUARDS).iter_mut() {
-        if guard.enforcement.is_none() && guard.signals.contains(&signal) {
-            // If there is no thread for it, JavaScript tries again when it hears of the signal.
-            guard.enforcement = Enforcement::begin(guard.after, guard.line.clone()).ok();
+impl<E> Guards<E> {
+    fn add(
+        &self,
+        guard: Guard<E>,
+        overhear: impl Fn(i32) -> io::Result<()>,
+        stop_overhearing: impl Fn(i32),
+    ) -> io::Result<usize> {
+        let mut guards = lock(&self.0);
+        for &signal in &guard.signals {
+            if let Err(error) = overhear(signal) {
+                leave(&guards, &guard.signals, stop_overhearing);
+                return Err(error);
+            }
+        }
+        Ok(guards.insert(guard))
+    }
+
+    fn remove(&self, key: usize, stop_overhearing: impl Fn(i32)) {
+        // Dropped after the lock is.
+        let _removed = {
+            let mut guards = lock(&self.0);
+            let removed = guards.try_remove(key);
+            if let Some(guard) = &removed {
+                leave(&guards, &guard.signals, stop_overhearing);
+            }
+            removed
+        };
+    }
+
+    fn came(&self, signal: i32, begin: impl Fn(Duration, String) -> Option<E>) {
+        for (_, guard) in lock(&self.0).iter_mut() {
+            if guard.enforcement.is_none() && guard.signals.contains(&signal) {
+                guard.enforcement = begin(guard.after, guard.line.clone());
+            }
+        }
+    }
+}
+
+/// Overhears no longer those signals that nobody else guards against.
+fn leave<E>(guards: &Slab<Guard<E>>, signals: &[i32], stop_overhearing: impl Fn(i32)) {
+    for &signal in signals {
+        if !guards.iter().any(|(_, guard)| guard.signals.contains(&signal)) {
+            stop_overhearing(signal);
         }
     }
 }
@@ -128,10 +157,6 @@ impl Enforcement {
         });
         Ok(Self { _alarm: alarm, _clock: clock })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Writes a line to stderr, on a thread of its own: the process ends whether or not anybody takes it.
@@ -163,5 +188,68 @@ mod tests {
     #[test]
     fn a_time_beyond_the_clock_is_an_error() {
         assert!(enforce(Duration::MAX, String::new()).is_err());
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+mod loom_tests {
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use loom::thread::spawn;
+
+    use super::*;
+    use crate::sync::AtomicBool;
+
+    const SIGNAL: i32 = 15;
+
+    fn guards() -> (Arc<Guards<()>>, Arc<AtomicBool>) {
+        (Arc::new(Guards(Mutex::new(Slab::new()))), Arc::new(AtomicBool::new(false)))
+    }
+
+    fn add(guards: &Guards<()>, overheard: &AtomicBool) -> usize {
+        let guard = Guard { signals: vec![SIGNAL], after: LINE_WITHIN, line: String::new(), enforcement: None };
+        let overhear = |_| {
+            overheard.store(true, SeqCst);
+            Ok(())
+        };
+        guards.add(guard, overhear, |_| overheard.store(false, SeqCst)).unwrap()
+    }
+
+    #[test]
+    fn loom_a_signal_that_is_overheard_is_enforced() {
+        loom::model(|| {
+            let (guards, overheard) = guards();
+            let signal = spawn({
+                let (guards, overheard) = (Arc::clone(&guards), Arc::clone(&overheard));
+                move || {
+                    let heard = overheard.load(SeqCst);
+                    if heard {
+                        guards.came(SIGNAL, |_, _| Some(()));
+                    }
+                    heard
+                }
+            });
+            let key = add(&guards, &overheard);
+            let heard = signal.join().unwrap();
+            assert_eq!(lock(&guards.0)[key].enforcement.is_some(), heard);
+        });
+    }
+
+    #[test]
+    fn loom_a_signal_is_overheard_while_anybody_guards_against_it() {
+        loom::model(|| {
+            let (guards, overheard) = guards();
+            let other = spawn({
+                let (guards, overheard) = (Arc::clone(&guards), Arc::clone(&overheard));
+                move || {
+                    let key = add(&guards, &overheard);
+                    guards.remove(key, |_| overheard.store(false, SeqCst));
+                }
+            });
+            add(&guards, &overheard);
+            other.join().unwrap();
+            assert!(overheard.load(SeqCst));
+        });
     }
 }

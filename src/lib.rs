@@ -37,4 +37,5 @@ pub mod driver;
 pub mod enforcement;
 pub mod kernel;
 pub mod probe;
+pub mod sync;
 pub mod watch;

@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::drain::{Connections, Phase, Report, Requests};
+use crate::sync::{Mutex, lock};
 
 /// Kept up to date by a server's driver. A lock is held no longer than it takes to copy a few numbers, so
 /// neither side ever waits for what the other one does.
@@ -33,7 +33,7 @@ pub struct Seen {
 impl Watch {
     /// Notes where the server is; `began` is when the termination that runs began.
     pub fn note(&self, phase: Phase, began: Option<Instant>, report: &Report) {
-        let mut seen = self.lock();
+        let mut seen = lock(&self.seen);
         if began.is_some() && began != seen.began {
             seen.earlier = (seen.connections, seen.requests);
             seen.began = began;
@@ -47,11 +47,7 @@ impl Watch {
 
     /// What is known now.
     pub fn seen(&self) -> Seen {
-        *self.lock()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.seen)
     }
 }
 
@@ -87,5 +83,38 @@ mod tests {
         report.requests.completed = 2;
         watch.note(Phase::Draining, Some(later), &report);
         assert_eq!(watch.seen().requests.completed, 5);
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+#[expect(clippy::disallowed_methods, reason = "somewhere these tests must begin")]
+mod loom_tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn loom_counters_never_go_down_and_belong_to_their_phase() {
+        loom::model(|| {
+            let watch = Arc::new(Watch::default());
+            let driver = loom::thread::spawn({
+                let watch = Arc::clone(&watch);
+                move || {
+                    let start = Instant::now();
+                    let mut report = Report::default();
+                    watch.note(Phase::Draining, Some(start), &report);
+                    report.requests.completed = 1;
+                    watch.note(Phase::Terminated, None, &report);
+                    watch.note(Phase::Delaying, Some(start + Duration::from_secs(1)), &Report::default());
+                }
+            });
+            let (first, second) = (watch.seen(), watch.seen());
+            assert!(first.requests.completed <= second.requests.completed);
+            for seen in [first, second] {
+                let ended = matches!(seen.phase, Phase::Terminated | Phase::Delaying);
+                assert_eq!(seen.requests.completed, u32::from(ended), "{seen:?}");
+            }
+            driver.join().unwrap();
+        });
     }
 }

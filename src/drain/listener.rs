@@ -22,7 +22,8 @@ pub(super) enum Listener {
         /// How many wait, where that can be known.
         waiting: Option<u32>,
         hold: Hold,
-        /// How many turns in a row have accepted none, and whether the running one has accepted some.
+        /// How many turns in a row have accepted none while that was not known, and whether the running one has
+        /// accepted some.
         turns_without: u32,
         accepted: bool,
     },
@@ -79,8 +80,10 @@ impl Listener {
     }
 
     pub(super) fn handle_turned(&mut self) {
-        if let Self::Accepting { turns_without, accepted, .. } = self {
-            *turns_without = if std::mem::take(accepted) { 0 } else { *turns_without + 1 };
+        if let Self::Accepting { waiting, turns_without, accepted, .. } = self {
+            // What is known says more than a turn; it may be known no longer in the next one.
+            let tells_nothing = std::mem::take(accepted) || waiting.is_some();
+            *turns_without = if tells_nothing { 0 } else { *turns_without + 1 };
         }
     }
 

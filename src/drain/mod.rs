@@ -61,8 +61,8 @@
 mod connection;
 pub mod keep_alive;
 pub mod listener;
-#[cfg(test)]
-mod properties;
+#[cfg(any(test, fuzzing))]
+pub mod model;
 mod report;
 #[cfg(test)]
 mod tests;

@@ -104,7 +104,9 @@ impl Scene {
         while let Some(action) = self.drain.poll_action() {
             match action {
                 Action::Announce(_) | Action::DestroyQuiet => {}
-                Action::Survey(_) | Action::LastSurvey(_) => self.drain.handle_quiet(self.drain.quiet, self.drain.unused, self.now),
+                Action::Survey(_) | Action::LastSurvey(_) => {
+                    self.drain.handle_quiet(self.drain.quiet, self.drain.unused, self.now)
+                }
                 Action::WatchListener | Action::HoldListener => self.drain.handle_accept_queue(Some(0), self.now),
                 action => actions.push(action),
             }
@@ -969,6 +971,21 @@ fn all_who_wait_are_accepted_however_long_it_takes_if_nobody_follows() {
     // But not for one that the loop does not accept at all.
     scene.now += ACCEPT_AT_MOST;
     assert!(scene.turn().contains(&Action::CloseServer));
+}
+
+#[test]
+fn turns_count_only_from_when_nobody_knows_any_more_who_waits() {
+    let mut scene = Scene::new();
+    scene.terminate_within(Some(SECOND));
+    while scene.drain.poll_action().is_some() {}
+    scene.drain.handle_accept_queue(Some(1), scene.now);
+    while scene.drain.poll_action().is_some() {}
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    scene.drain.handle_accept_queue(None, scene.now);
+    assert_eq!(scene.actions(), [], "one waited all the time");
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseServer]);
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! What is known of the process's health, and what follows from it.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::drain::Phase;
+use crate::sync::{AtomicBool, AtomicU8, Mutex, lock};
 use crate::watch::{Seen, Watch};
 
 /// Written by Node's thread, read by the probe server's.
@@ -298,11 +299,6 @@ impl Reason {
     }
 }
 
-/// What is behind these locks is whole at any time, so it does not matter who has panicked.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "somewhere these tests must begin")]
 mod tests {
@@ -384,5 +380,74 @@ mod tests {
         health.signal_ready(false);
         assert_eq!(health.not_started(), []);
         assert_eq!(health.not_ready(now), [Reason::NotReady]);
+    }
+}
+
+#[cfg(all(test, feature = "loom"))]
+#[expect(clippy::disallowed_methods, reason = "somewhere these tests must begin")]
+mod loom_tests {
+    use loom::thread::spawn;
+
+    use super::*;
+    use crate::drain::Report;
+
+    fn health(watch: &Arc<Watch>) -> Arc<Health> {
+        let server = Server::new("http".into(), Arc::clone(watch));
+        let check = Check::new("\"check\"".into());
+        Arc::new(Health::new(Duration::from_millis(100), None, vec![check], vec![server], Instant::now()))
+    }
+
+    #[test]
+    fn loom_what_is_seen_to_be_ready_is_seen_to_have_started() {
+        loom::model(|| {
+            let health = health(&Arc::default());
+            let node = spawn({
+                let health = Arc::clone(&health);
+                move || health.signal_ready(true)
+            });
+            let (ready, started) = (health.is_ready(), health.is_started());
+            assert!(started || !ready);
+            node.join().unwrap();
+        });
+    }
+
+    /// The shutdown begins, and then the termination, at whose end its server may listen again.
+    #[test]
+    fn loom_a_process_that_is_leaving_is_never_seen_to_be_ready_again() {
+        loom::model(|| {
+            let watch = Arc::default();
+            let health = health(&watch);
+            health.signal_ready(true);
+            health.note_check(0, Outcome::Passed);
+            let node = spawn({
+                let health = Arc::clone(&health);
+                move || {
+                    health.note_leaving();
+                    watch.note(Phase::Draining, Some(Instant::now()), &Report::default());
+                    watch.note(Phase::Serving, None, &Report::default());
+                    health.signal_ready(true);
+                }
+            });
+            let now = Instant::now();
+            let (first, second) = (health.not_ready(now), health.not_ready(now));
+            assert!(first.is_empty() || second == [Reason::Terminating], "{first:?}, then {second:?}");
+            node.join().unwrap();
+            assert_eq!(health.not_ready(now), [Reason::Terminating]);
+        });
+    }
+
+    #[test]
+    fn loom_a_heartbeat_is_seen_whole() {
+        loom::model(|| {
+            let health = health(&Arc::default());
+            let late = lock(&health.pulse).last + Duration::from_secs(1);
+            let node = spawn({
+                let health = Arc::clone(&health);
+                move || health.beat(late)
+            });
+            // Before the beat the loop is late now, after it, it was; in between there is nothing.
+            assert_eq!(health.lag(late), Duration::from_millis(900));
+            node.join().unwrap();
+        });
     }
 }

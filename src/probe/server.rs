@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::{poll_fn, ready};
 use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::site::Site;
+use crate::sync::{Mutex, lock};
 
 /// How many connections are open at most. For one more, the one that has been silent for longest goes, so that
 /// nobody keeps a probe out by opening connections.
@@ -184,12 +185,12 @@ impl Progress {
 
     fn made(&self) -> Instant {
         let now = Instant::now();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        *lock(&self.0) = now;
         now
     }
 
     fn last(&self) -> Instant {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0)
     }
 
     /// Until there was no request for too long.

@@ -6,8 +6,8 @@
 //!
 //! # The rule of `Auto`
 //!
-//! 1. A connection is *in rhythm* if its last request is less than [`GAPS`] of its own gaps old, and less
-//!    than [`RHYTHM_AT_MOST`]. It is kept until then.
+//! 1. A connection is *in rhythm* if its last request is less than [`GAPS`] of its own gaps old, but
+//!    [`RHYTHM_AT_LEAST`] in any case, and [`RHYTHM_AT_MOST`] at the latest. It is kept until then.
 //! 2. One that was accepted when the termination had begun is kept for [`SPEAKS_WITHIN`]: whoever connects
 //!    is about to ask.
 //! 3. One that has never been used may have been accepted a moment ago. It is kept for [`SPEAKS_WITHIN`],
@@ -26,6 +26,10 @@ use std::time::{Duration, Instant};
 
 /// How many of its gaps after its last request a connection is out of rhythm.
 pub const GAPS: u32 = 8;
+
+/// How long after its last request a connection is in rhythm at least. The gaps of who sends without a pause are a
+/// millisecond, but a busy machine may stop its process for longer.
+pub const RHYTHM_AT_LEAST: Duration = Duration::from_millis(50);
 
 /// How long after its last request a connection is out of rhythm, whatever its gap.
 pub const RHYTHM_AT_MOST: Duration = Duration::from_millis(500);
@@ -83,7 +87,7 @@ impl Rhythm {
 
     /// Until when the next request is to be expected.
     pub(super) fn holds_until(self) -> Instant {
-        self.last + self.gap.saturating_mul(GAPS).min(RHYTHM_AT_MOST)
+        self.last + self.gap.saturating_mul(GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST)
     }
 }
 

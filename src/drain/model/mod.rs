@@ -18,7 +18,7 @@ mod properties;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, GAPS, RHYTHM_AT_MOST};
+use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, GAPS, RHYTHM_AT_LEAST, RHYTHM_AT_MOST};
 use super::*;
 
 pub use bytes::{Gibberish, Script};
@@ -249,7 +249,7 @@ impl Peer {
 
     /// Until when its next request is to be expected, going by the last ones.
     fn in_rhythm_until(&self) -> Option<Instant> {
-        self.rhythm.map(|Rhythm { last, gap }| last + (gap * GAPS).min(RHYTHM_AT_MOST))
+        self.rhythm.map(|Rhythm { last, gap }| last + (gap * GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST))
     }
 
     /// Until when it may speak, having been accepted a moment ago.
@@ -649,8 +649,10 @@ impl World {
         let loaded = self.open.values().filter(|peer| peer.is_lively(self.now)).count() > FEW;
         let window = termination.window_ends();
         let peer = peer_of(&mut self.open, socket);
-        let rhythm =
-            peer.rhythm.filter(|_| loaded).map(|Rhythm { gap, .. }| self.now + (gap * GAPS).min(RHYTHM_AT_MOST));
+        let rhythm = peer
+            .rhythm
+            .filter(|_| loaded)
+            .map(|Rhythm { gap, .. }| self.now + (gap * GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST));
         peer.untold_until = window.or(rhythm.max(Some(self.now + ASKS_AGAIN_WITHIN)));
     }
 

@@ -13,7 +13,7 @@ async function run(program, { type = 'commonjs', flags = [] } = {}) {
   const { stdout, stderr } = await promisify(execFile)(
     process.execPath,
     [...flags, `--input-type=${type}`, '--eval', program],
-    { cwd: root, timeout: 60_000 },
+    { cwd: root, timeout: 100_000 },
   );
   assert.equal(stderr, '');
   return stdout.trim();

@@ -879,6 +879,20 @@ fn a_window_does_not_outlast_the_deadline() {
 }
 
 #[test]
+fn a_timeout_within_a_step_of_the_window_closes_nobody() {
+    let mut scene = Scene::new();
+    let (quiet, window) = (203, 20_300 * MILLISECOND);
+    scene.terminate_keeping(KeepAlive::For(window), None);
+    scene.drain.handle_quiet(quiet, quiet, scene.now);
+    scene.actions();
+    scene.turn();
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + 200 * MILLISECOND), "two at a time");
+    assert_eq!(scene.pass(100 * MILLISECOND), [], "one of them");
+    assert_eq!(scene.pass(100 * MILLISECOND), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseQuiet(2)]);
+}
+
+#[test]
 fn what_waits_to_be_accepted_is_accepted_before_the_listener_closes() {
     let mut scene = Scene::new();
     scene.terminate_within(Some(SECOND));

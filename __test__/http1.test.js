@@ -562,6 +562,24 @@ for (const transport of transports) {
         assert.equal(report.cut[0].headersSent, true);
       });
 
+      it('cuts a connection on which nothing had come, and which is upgraded in time', async (test) => {
+        const options = { httpResponseTimeout: 50, keepAliveDrainTimeout: 60_000 };
+        const { server, terminator } = await serve(test, transport, () => {}, options);
+        server.on('upgrade', (_request, socket) => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\n'));
+        const client = await connect(transport, server);
+        const terminated = terminator.terminate();
+        // It is known that nothing had come.
+        for (let turns = 0; turns < 5; turns += 1) await turn();
+        await client.write(requestText('/socket', { headers: { Connection: 'Upgrade', Upgrade: 'echo' } }));
+        await client.until(/101/);
+        const report = await terminated;
+        await client.ended;
+        assert.deepEqual(
+          report.cut.map(({ url }) => url),
+          ['/socket'],
+        );
+      });
+
       it('of 0 cuts everything at once', async (test) => {
         const { handler, arrived } = gatedHandler();
         const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: 0 });

@@ -450,7 +450,8 @@ class Termination {
   #enter(connection) {
     const { last, gap } = conversationOn(connection.socket) ?? { last: Number.NaN, gap: Number.NaN };
     this.#name(connection, native.found(this.#key, this.#transport, performance.now() - last, gap));
-    if (connection.hijackedBy !== null) native.hijacked(this.#key, connection.id);
+    // What follows from being found comes with it.
+    if (connection.hijackedBy !== null) this.perform(native.hijacked(this.#key, connection.id));
   }
 
   /**

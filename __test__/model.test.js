@@ -9,12 +9,13 @@
 //    - clients that went away, or half-closed where the server does not allow for that, or in the middle of a request;
 //    - what follows an answer that says close by its handler's will, or that was sent before its request had come whole
 //      (that connection is told to go, and what is read behind its FIN is listed);
-//    - clients that wrote on when the server had sent FIN: the system answers them with a reset, which may take the end of
-//      an answer with it (RFC 9112, section 9.6).
+//    - clients that wrote on, so that the server had not read it when it sent FIN: the system answers them with a reset,
+//      which may take the end of an answer with it (RFC 9112, section 9.6);
+//    - what had come behind the request whose handler itself calls terminate() and answers in the same tick.
 // 2. Of pipelined answers only the last says close, as far as the next request had been received when terminate() was
 //    called, or its handler had been called when the head left. The same exceptions.
-// 3. No client is reset unless the report lists a request of it, or it wrote on when the server had sent FIN. With a
-//    timeout of 0, nobody is accepted any more, and who waited to be is reset.
+// 3. No client is reset unless the report lists a request of it, or it wrote on when the server had sent FIN, or it came
+//    during the termination and was still connecting at the deadline, or what it wrote during it was not read by then. With a timeout of 0, nobody is accepted any more.
 // 4. Over HTTP/2, a stream that the server knew of is answered whole or listed, and any other is refused in a way that lets
 //    its client try again, unless the deadline came. What was written in the turn in which it was cut may be whole.
 // 5. terminate() settles by the deadline and some slack for a busy machine; and if everything ends by itself, then, too.

@@ -157,7 +157,7 @@ class Http1Client {
   async #answered() {
     if (this.leftAt !== null || this.halfClosedAt !== null) return;
     this.#socket.resume();
-    const endless = this.requests.findIndex(({ answer }) => answer.after === 'never');
+    const endless = this.requests.findIndex(({ answer }) => this.director.isEndless(answer));
     const answerable = endless === -1 ? this.requests : this.requests.slice(0, endless);
     const count = answerable.filter(
       ({ end, headEnd, answer }) => (answer.after === 'body' ? end : headEnd) <= this.#given,
@@ -168,7 +168,8 @@ class Http1Client {
 
   /** Turns the connection into something that is not HTTP any more, when everything before has been answered. */
   async #switch() {
-    if (this.hasSwitched || !this.#mayWrite || this.requests.some(({ answer }) => answer.after === 'never')) return;
+    if (this.hasSwitched || !this.#mayWrite || this.requests.some(({ answer }) => this.director.isEndless(answer)))
+      return;
     this.#write(1);
     await this.#answered();
     if (!this.#mayWrite) return;
@@ -200,7 +201,7 @@ class Http1Client {
     const { timeout, keepAlive } = this.director.script;
     if (timeout === FAR) {
       // Nobody else would end it.
-      const hangs = this.hasSwitched || this.requests.some(({ answer }) => answer.after === 'never');
+      const hangs = this.hasSwitched || this.requests.some(({ answer }) => this.director.isEndless(answer));
       if (hangs) this.leave();
       this.#write(1);
       await this.#answered();

@@ -125,8 +125,9 @@ class Http2Client {
   }
 
   async #answered() {
+    // A stream stays open as long as this end of it.
     const due = this.requests.filter(
-      ({ answer, stream }) => answer.after !== 'never' && (answer.after !== 'body' || stream?.writableEnded),
+      ({ answer, stream }) => !this.director.isEndless(answer) && stream?.writableEnded !== false,
     );
     await Promise.all(due.map(({ settled }) => settled));
   }
@@ -167,6 +168,8 @@ function outcomeOf(request) {
     stream.setEncoding('latin1').on('data', (data) => {
       request.body += data;
     });
+    // Answered early, a client of Node goes on with its request otherwise, though nobody listens any more.
+    stream.on('end', () => stream.close());
     stream.on('error', (error) => {
       failure = error;
     });

@@ -73,45 +73,57 @@ class Judgement {
   }
 
   http1(client) {
-    const { requests } = this.director;
-    const { answers, endedBy, leftAt } = client;
-    if (client.connectedAt === null) {
-      // When everything is cut at once, nobody is accepted any more.
-      if (endedBy !== 'ECONNREFUSED' && !(this.director.script.timeout === 0 && this.reachedDeadline))
-        this.#explain(client);
-      return;
-    }
+    const { requests, terminatedAt } = this.director;
+    const { answers, connectedAt, endedAt, endedBy, leftAt } = client;
+    // It was over before, or never began.
+    if (endedAt < terminatedAt || endedBy === 'ECONNREFUSED') return;
+    // Whoever comes late may be in the middle of connecting when everything is cut, and nobody has heard of it.
+    const isAccepted = this.director.accepted.some(({ port }) => port === client.localPort);
+    const isLate = connectedAt === null || connectedAt > terminatedAt || !isAccepted;
+    if (isLate && this.reachedDeadline && endedBy !== 'FIN') return;
     // Whoever goes away wants no answers, and nor does whoever half-closes, to Node by default.
-    const halfClosed = client.halfClosedAt !== null && (client.isBrokenOff || !this.director.script.allowsHalfOpen);
+    const halfClosed = client.halfClosedAt !== null && (client.isBrokenOff || !this.director.allowsHalfOpen);
     const wants = leftAt === null && !halfClosed && !this.#isBrokenByNode(client);
     let isOver = client.wroteTooLate;
+    let isFollowing = false;
     client.requests.forEach((request, place) => {
       const { url, end } = request;
       const answer = answers[place];
       const whole = answer?.whole ?? false;
       const known = requests.get(url);
       const next = client.requests[place + 1];
+      // It may have been written just before FIN came, and a reset takes with it what its client has not read yet.
+      const overtaken = client.requests.slice(place + 1).some((later) => this.#isUnreadAndLate(later, client));
+      // A handler that terminates and answers at once does not know what has come behind its request.
+      const unknown = this.director.script.terminatesIn !== null && known?.startedAt < terminatedAt;
       if (whole && this.listed.has(url) && !this.#isWrittenLate(known))
         this.#wrong(`${url} is listed, and was answered`);
-      if (whole && client.halfClosedAt === null && answer.body !== answerTo(request))
+      if (whole && wants && answer.body !== answerTo(request))
         this.#wrong(`another answer to ${url}: ${answer.status}`);
-      if (wants && !whole && !isOver) {
+      if (wants && !whole && !isOver && !overtaken) {
         if (end <= client.receivedBefore) {
           if (!known && this.reachedDeadline) this.#halved.add(client.number);
           else if (!this.listed.has(url)) this.#wrong(`${url} was lost`);
-          if (!this.reachedDeadline) this.#wrong(`${url} was cut before the deadline`);
+          if (!this.reachedDeadline && !isFollowing) this.#wrong(`${url} was cut before the deadline`);
         } else if (known && !this.listed.has(url)) this.#wrong(`the handler for ${url} ran for nothing`);
       }
+      isFollowing ||= unknown;
       // Its handler has said so, or the rest of the request was still to come.
       if (request.answer.connection === 'close' || (end > request.headEnd && request.answer.after !== 'body'))
         isOver = true;
       if (whole && next && !isOver && /close/.test(answer.headers.connection)) {
-        if (next.end <= client.receivedBefore) this.#wrong(`close on ${url}, though ${next.url} had been received`);
+        if (next.end <= client.receivedBefore && !unknown)
+          this.#wrong(`close on ${url}, though ${next.url} had been received`);
         if (requests.get(next.url)?.startedAt < known?.answeringAt)
           this.#wrong(`close on ${url}, though ${next.url} had come`);
       }
     });
-    if (wants && endedBy !== 'FIN') this.#explain(client);
+    if (wants && !isOver && endedBy !== 'FIN') this.#explain(client);
+  }
+
+  /** Whether a request that was written during the termination has never been read. */
+  #isUnreadAndLate({ url, end }, client) {
+    return end > client.receivedBefore && !this.director.requests.has(url);
   }
 
   /** Its last byte may have left in the very turn in which it was cut. */
@@ -148,6 +160,8 @@ class Judgement {
   #explain(client) {
     const urls = [...client.requests.map(({ url }) => url), `/${client.number}/switch`];
     if (urls.some((url) => this.listed.has(url)) || client.wroteTooLate || client.endedBy === 'FIN') return;
+    // It may have come in the very turn in which everything was cut.
+    if (this.reachedDeadline && client.requests.some((request) => this.#isUnreadAndLate(request, client))) return;
     this.#halved.add(client.number);
   }
 

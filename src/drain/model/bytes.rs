@@ -13,7 +13,8 @@ const STEPS_AT_MOST: usize = 300;
 #[derive(Debug)]
 pub struct Script {
     kernel: Kernel,
-    crowd: Vec<Bystander>,
+    /// Groups of bystanders who are all alike, and how many they are.
+    crowd: Vec<(usize, Bystander)>,
     steps: Vec<Step>,
 }
 
@@ -26,7 +27,8 @@ pub struct Gibberish {
 impl Script {
     /// Plays it, and looks whether every law holds.
     pub fn play(self) {
-        let mut world = World::with(self.kernel, self.crowd, Vec::new());
+        let crowd = self.crowd.into_iter().flat_map(|(size, bystander)| std::iter::repeat_n(bystander, size));
+        let mut world = World::with(self.kernel, crowd.collect(), Vec::new());
         for step in self.steps {
             world.play(step);
             laws::hold_now(&world);
@@ -142,8 +144,7 @@ fn kernel(input: &mut Unstructured<'_>) -> Result<Kernel> {
     Ok(Kernel { tells: flip(input)?, holds: flip(input)? })
 }
 
-/// A few groups of bystanders who are all alike.
-fn crowd(input: &mut Unstructured<'_>) -> Result<Vec<Bystander>> {
+fn crowd(input: &mut Unstructured<'_>) -> Result<Vec<(usize, Bystander)>> {
     let mut crowd = Vec::new();
     // Mostly none: it takes long to look at one again and again.
     if !input.ratio(1, 8)? {
@@ -156,7 +157,7 @@ fn crowd(input: &mut Unstructured<'_>) -> Result<Vec<Bystander>> {
             age: if flip(input)? { Some(up_to(1_000, input)?) } else { None },
             gap: if flip(input)? { Some(up_to(200, input)?) } else { None },
         };
-        crowd.resize(crowd.len() + size, bystander);
+        crowd.push((size, bystander));
     }
     Ok(crowd)
 }

@@ -104,7 +104,9 @@ impl Scene {
         while let Some(action) = self.drain.poll_action() {
             match action {
                 Action::Announce(_) | Action::DestroyQuiet => {}
-                Action::Survey(_) | Action::LastSurvey(_) => self.drain.handle_quiet(self.drain.quiet, self.drain.unused, self.now),
+                Action::Survey(_) | Action::LastSurvey(_) => {
+                    self.drain.handle_quiet(self.drain.quiet, self.drain.unused, self.now)
+                }
                 Action::WatchListener | Action::HoldListener => self.drain.handle_accept_queue(Some(0), self.now),
                 action => actions.push(action),
             }

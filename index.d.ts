@@ -118,9 +118,9 @@ export interface HttpTerminator {
    * more request, lets requests in flight be answered whole, and resolves when the last connection is gone, or as soon as everything that is left has been
    * destroyed at `httpResponseTimeout`.
    *
-   * Calls while it runs share one promise, and so do calls after it until the server listens again. On
-   * a server that does not listen it ends the connections that are left. If a termination by another
-   * terminator of the same server is running, this joins it, and the earlier deadline counts.
+   * Calls while it runs share one promise, and so do calls after it until the server listens again. Of a server that does
+   * not listen it ends the connections that are left; one that is about to listen does not then. If a termination by
+   * another terminator of the same server is running, this joins it, and the earlier deadline counts.
    *
    * The promise rejects only if the operating system has no thread left to keep the deadline, in which
    * case nothing has begun, or with what the server's own `close()` throws, after the rest has ended.
@@ -199,7 +199,7 @@ export interface TerminationReport {
   connections: {
     /** Closed with nothing under way on them. */
     idle: number;
-    /** Closed after what was under way on them had ended. */
+    /** Closed after what was under way on them had ended, or had been broken off. */
     drained: number;
     /** Destroyed at the deadline with something under way on them. */
     forced: number;
@@ -209,7 +209,10 @@ export interface TerminationReport {
     completed: number;
     /** Received while it ran, and answered whole. */
     late: number;
-    /** Not answered whole. A head received in part counts as one. */
+    /**
+     * Not answered whole, because of the deadline or because somebody here broke them off. A head received in part
+     * counts as one. What a client does not wait for is neither answered nor cut.
+     */
     cut: number;
   };
   /** The tasks given to `waitUntil()`. */

@@ -1,6 +1,7 @@
 // What terminate() does to HTTP/1.1 connections, seen from the wire, with and without TLS.
 
 const assert = require('node:assert/strict');
+const dns = require('node:dns/promises');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
@@ -10,7 +11,7 @@ const { describe, it } = require('node:test');
 const { createHttpTerminator } = require('..');
 const { addressOf, Client, connect, requestText } = require('./support/client');
 const { gate, gatedHandler, serve, turn } = require('./support/server');
-const { transports } = require('./support/transports');
+const { closeEverything, transports } = require('./support/transports');
 
 const MEBIBYTE = 2 ** 20;
 
@@ -29,6 +30,27 @@ for (const transport of transports) {
         const server = transport.createServer({}, () => {});
         const report = await createHttpTerminator({ server }).terminate();
         assert.equal(report.graceful, true);
+      });
+
+      it('ends a server that is about to listen, which it does not then', async (test) => {
+        const { handler } = gatedHandler();
+        const server = transport.createServer({}, handler);
+        test.after(() => closeEverything(server));
+        const terminator = createHttpTerminator({ server });
+        // A name is looked up first.
+        server.listen(0, 'localhost');
+        assert.equal(server.listening, false);
+        const closed = once(server, 'close');
+        assert.equal((await terminator.terminate()).graceful, true);
+        await closed;
+        // Whatever was looked up by then has been looked up.
+        await dns.lookup('localhost');
+        await turn();
+        assert.equal(server.listening, false);
+        await once(server.listen(0, '127.0.0.1'), 'listening');
+        assert.equal(terminator.state, 'serving');
+        await terminator.terminate();
+        assert.equal(server.listening, false);
       });
 
       it('ends a server on a Unix domain socket', { skip: process.platform === 'win32' }, async (test) => {
@@ -124,7 +146,9 @@ for (const transport of transports) {
         open('/slow');
         await once(client.serverSocket, 'close');
         await turn();
-        assert.equal(resolved, true, 'resolves in the turn in which the last connection closes');
+        assert.equal(terminator.state, 'terminated', 'ends in the turn in which the last connection closes');
+        await turn();
+        assert.equal(resolved, true, 'resolves as soon as Node has let go of what it took');
         assert.equal(await client.ended, 'FIN');
         assert.equal(client.answers[0].headers.connection, 'close');
         assert.equal(client.answers[0].body, 'answer to /slow');
@@ -548,6 +572,18 @@ for (const transport of transports) {
         assert.equal(active.serverSocket.destroyed, true);
         assert.equal(idle.serverSocket.destroyed, true);
         assert.equal((await terminated).requests.cut, 1);
+      });
+
+      it('of 0 lists what nobody has read yet', async (test) => {
+        const { server, terminator } = await serve(test, transport, () => {}, { httpResponseTimeout: 0 });
+        const client = await connect(transport, server);
+        // The bytes leave at once; the server would read them when its event loop next turns.
+        const written = client.write(requestText());
+        if (transport.secure) await written;
+        const report = await terminator.terminate();
+        await client.ended;
+        assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 1 });
+        assert.equal(report.cut.length, 1);
       });
 
       it('of Infinity never comes', async (test) => {

@@ -6,6 +6,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { it } = require('node:test');
+const { platform } = require('../lib/platform');
 
 const root = path.join(__dirname, '..');
 
@@ -22,7 +23,7 @@ it('says what is missing without cargo and without a binary', (test) => {
   const copy = copyOfPackage(test);
   const { status, stderr } = install(copy, copy);
   assert.equal(status, 1);
-  assert.match(stderr, new RegExp(`no prebuilt binary for ${process.platform}-${process.arch}`));
+  assert.match(stderr, new RegExp(`no prebuilt binary for ${platform()}`));
   assert.match(stderr, /"cargo" is not on the PATH/);
   assert.match(stderr, /https:\/\/rustup\.rs/);
   assert.doesNotMatch(stderr, /\n\s+at /, 'a message, not a stack');
@@ -34,7 +35,7 @@ it('names the platform and the remedy when there is no binary to load', (test) =
     encoding: 'utf8',
   });
   assert.notEqual(status, 0);
-  assert.match(stderr, new RegExp(`has no binary for ${process.platform}-${process.arch}`));
+  assert.match(stderr, new RegExp(`has no binary for ${platform()}`));
   assert.match(stderr, /npm rebuild/);
 });
 
@@ -54,7 +55,8 @@ function install(directory, PATH) {
 function copyOfPackage(test) {
   const copy = fs.mkdtempSync(path.join(os.tmpdir(), 'terminator-'));
   test.after(() => fs.rmSync(copy, { recursive: true }));
-  for (const name of ['package.json', 'index.js', 'lib', 'src', 'scripts', 'Cargo.toml', 'Cargo.lock', 'build.rs']) {
+  const names = ['.cargo', 'Cargo.lock', 'Cargo.toml', 'build.rs', 'index.js', 'lib', 'package.json', 'scripts', 'src'];
+  for (const name of names) {
     fs.cpSync(path.join(root, name), path.join(copy, name), { recursive: true });
   }
   return copy;

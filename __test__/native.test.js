@@ -25,17 +25,19 @@ it('an unknown driver or connection is an error or nothing, never a crash', () =
   assert.throws(() => native.state(4_000_000_000), /no driver has the key/);
   const key = native.create();
   for (const event of [
-    'closed',
     'receiving',
+    'secured',
     'hijacked',
     'answeredEarly',
     'nothingMore',
     'multiplexed',
     'ponged',
     'requestAborted',
+    'requestBrokenOff',
   ]) {
     assert.equal(native[event](key, 4_000_000_000), null);
   }
+  assert.equal(native.closed(key, 7, true), null);
   assert.equal(native.requestStarted(key, 7, false), null);
   assert.equal(native.requestFinished(key, 7, native.Arriving.Nothing, true, false), null);
   assert.throws(() => native.opened(key, 99));

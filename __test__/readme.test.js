@@ -1,4 +1,4 @@
-// Every piece of JavaScript in the README and in docs/migrating.md, run as it stands there.
+// Every piece of code in the README and in docs, run as it stands there.
 
 const assert = require('node:assert/strict');
 const diagnosticsChannel = require('node:diagnostics_channel');
@@ -9,26 +9,44 @@ const http2 = require('node:http2');
 const path = require('node:path');
 const { it } = require('node:test');
 const grpc = require('@grpc/grpc-js');
+const fastify = require('fastify');
 const { Server: SocketServer } = require('socket.io');
 const { WebSocket, WebSocketServer } = require('ws');
 const { createGracefulShutdown, createHttpTerminator, createProbeServer } = require('..');
 const { connect, requestText } = require('./support/client');
+const { gate } = require('./support/server');
 const { closeEverything, credentials, transports } = require('./support/transports');
 
-const readme = fs.readFileSync(path.join(__dirname, '..', 'README.md'), 'utf8');
+const root = path.join(__dirname, '..');
+const readme = fs.readFileSync(path.join(root, 'README.md'), 'utf8');
+const migrating = fs.readFileSync(path.join(root, 'docs', 'migrating.md'), 'utf8');
 const [plain] = transports;
 
-/** The pieces of JavaScript, in order, and how many of them were run. */
-const pieces = [...readme.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code);
+/** The pieces of JavaScript, in order, and those of them that were run. */
+const pieces = piecesOf(readme);
+const docs = fs.readdirSync(path.join(root, 'docs')).filter((name) => name.endsWith('.md'));
+const piecesOfDocs = docs.flatMap((name) => piecesOf(fs.readFileSync(path.join(root, 'docs', name), 'utf8')));
 const ran = new Set();
+
+function piecesOf(text) {
+  // Whatever is shown in another language would go unseen here.
+  for (const [, language] of text.matchAll(/^```(\w+)$/gm)) assert.match(language, /^(js|sh)$/);
+  return [...text.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code);
+}
 
 /** Runs the one piece that has a text in it, with what it takes for granted, and gives what it declares. */
 function run(containing, given, declares = []) {
   const found = pieces.filter((code) => code.includes(containing));
   assert.equal(found.length, 1, `one piece of the README has ${containing}`);
-  ran.add(found[0]);
-  const code = `'use strict';${found[0].replace('8080', '0')}\nreturn { ${declares.join(', ')} };`;
-  return new Function(...Object.keys(given), code)(...Object.values(given));
+  return runPiece(found[0], given, declares);
+}
+
+function runPiece(piece, given, declares = []) {
+  ran.add(piece);
+  const code = `'use strict';${piece.replace('8080', '0')}\nreturn { ${declares.join(', ')} };`;
+  // One that awaits is the body of a module.
+  const Body = /^(const .* = )?await /m.test(piece) ? (async () => {}).constructor : Function;
+  return new Body(...Object.keys(given), code)(...Object.values(given));
 }
 
 async function listening(test, server) {
@@ -73,6 +91,21 @@ it('the report has the shape that is shown', async () => {
         ? 'array'
         : typeof value;
   assert.deepEqual(shape(shown), shape(report));
+});
+
+it('frameworks', async (test) => {
+  const app = fastify();
+  const terminator = createHttpTerminator({ server: app.server });
+  const signals = {};
+  const closed = [];
+  app.addHook('onClose', async () => {
+    closed.push(terminator.state);
+  });
+  run('app.close()', { terminator, app, process: { once: (event, listener) => (signals[event] = listener) } });
+  test.after(() => app.close());
+  await app.listen({ host: '127.0.0.1', port: 0 });
+  await signals.SIGTERM();
+  assert.deepEqual(closed, ['terminated']);
 });
 
 it('HTTP/2', async (test) => {
@@ -225,8 +258,7 @@ it('health probes', async (test) => {
 });
 
 it('migrating, all of it together', async (test) => {
-  const migrating = fs.readFileSync(path.join(__dirname, '..', 'docs', 'migrating.md'), 'utf8');
-  const [piece, ...others] = [...migrating.matchAll(/```js\n(.*?)```/gs)].map(([, code]) => code);
+  const [piece, ...others] = piecesOf(migrating).filter((code) => code.includes('app.listen'));
   assert.deepEqual(others, []);
   let ended = false;
   const given = {
@@ -236,9 +268,7 @@ it('migrating, all of it together', async (test) => {
     createProbeServer: (options) => createProbeServer({ ...options, port: 0, host: '127.0.0.1' }),
     database: { end: () => (ended = true) },
   };
-  const AsyncFunction = (async () => {}).constructor;
-  const code = `'use strict';${piece}\nreturn { server, shutdown, probes };`;
-  const { server, shutdown, probes } = await new AsyncFunction(...Object.keys(given), code)(...Object.values(given));
+  const { server, shutdown, probes } = await runPiece(piece, given, ['server', 'shutdown', 'probes']);
   test.after(() => closeEverything(server));
   test.after(() => probes.close());
   const status = async () => (await fetch(`http://127.0.0.1:${probes.port}/readyz`)).status;
@@ -249,6 +279,72 @@ it('migrating, all of it together', async (test) => {
   assert.equal(await status(), 503);
   assert.equal(ended, true);
 });
+
+// Before and after: each ends a server when it is told to, the latter also one with clients.
+for (const piece of piecesOf(migrating).filter((code) => !code.includes('app.listen'))) {
+  const isOurs = piece.includes("require('http-terminator-native");
+  const [, name] = /require\('(?!node:)(.*?)'\)/.exec(piece) ?? [
+    null,
+    piece.split('\n').find((line) => /server/.test(line)),
+  ];
+
+  it(`migrating, ${isOurs ? 'to' : 'from'} ${name.trim()}: ends the server`, async (test) => {
+    const [arrived, answer] = [gate(), gate()];
+    const server = http.createServer(async (_request, response) => {
+      arrived.open();
+      await answer.passed;
+      response.end('hello');
+    });
+    const told = {};
+    let databaseEnded = false;
+    const given = {
+      server,
+      process: { once: (signal, listener) => Object.assign(told, { [signal]: listener }) },
+      console: { log() {} },
+      database: { end: () => (databaseEnded = true) },
+      require(id) {
+        if (id === 'node:test') return { after: (hook) => Object.assign(told, { SIGTERM: hook }) };
+        // Of the packages that are compared, only this one is not installed.
+        if (id === 'http-close')
+          return (options, closed) => assert.deepEqual([options, closed], [{ timeout: 2000 }, server]);
+        if (id === 'http-terminator-native') {
+          const asTold = (options) => {
+            const shutdown = createGracefulShutdown({ ...options, signals: [], exit: false });
+            return Object.assign(told, { SIGTERM: () => shutdown.start() });
+          };
+          return { createHttpTerminator, createGracefulShutdown: asTold };
+        }
+        if (id === 'http-graceful-shutdown') {
+          const asTold = (closed, options) => {
+            const shutdown = require(id)(closed, { ...options, signals: '', forceExit: false });
+            return Object.assign(told, { SIGTERM: shutdown });
+          };
+          return asTold;
+        }
+        return require(id);
+      },
+    };
+    runPiece(piece, given);
+    await listening(test, server);
+    const closed = once(server, 'close');
+    const { exitCode } = process;
+    if (isOurs) {
+      const client = await connect(plain, server);
+      await client.write(requestText());
+      await arrived.passed;
+      const terminated = told.SIGTERM();
+      answer.open();
+      assert.equal(await client.ended, 'FIN');
+      assert.equal(client.answers[0].headers.connection, 'close');
+      await terminated;
+    } else {
+      await told.SIGTERM();
+    }
+    await closed;
+    process.exitCode = exitCode;
+    assert.equal(databaseEnded, piece.includes('database'));
+  });
+}
 
 it('watching it', async () => {
   const lines = [];
@@ -261,8 +357,12 @@ it('watching it', async () => {
   );
 });
 
-it('nothing in it was left out', () => {
-  assert.equal(ran.size, pieces.length);
+it('nothing was left out', () => {
+  const all = [...pieces, ...piecesOfDocs];
+  assert.deepEqual(
+    all.filter((piece) => !ran.has(piece)),
+    [],
+  );
 });
 
 it('its defaults are those of the code', () => {

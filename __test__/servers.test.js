@@ -10,7 +10,7 @@ const path = require('node:path');
 const { describe, it } = require('node:test');
 const { Worker } = require('node:worker_threads');
 const { createHttpTerminator } = require('..');
-const { addressOf, connect, requestText } = require('./support/client');
+const { addressOf, connect, connectTo, requestText } = require('./support/client');
 const { gatedHandler } = require('./support/server');
 const { closeEverything, credentials, transports } = require('./support/transports');
 
@@ -94,7 +94,7 @@ it('a cluster worker ends without closing the listener of its siblings', async (
   assert.equal(graceful, true);
   assert.equal(answered, 'in flight');
   for (let count = 0; count < 20; count += 1) {
-    const client = await connectTo(port);
+    const client = await connectTo(test, port);
     await client.write(requestText());
     await client.until(/worker 2/);
     client.socket.destroy();
@@ -124,22 +124,15 @@ it('a server in a worker thread ends there, and others go on', async (test) => {
   );
   const exited = once(worker, 'exit');
   const [port] = await once(worker, 'message');
-  const client = await connectTo(port);
+  const client = await connectTo(test, port);
   await client.write(requestText());
   await client.until(/from the worker/);
   worker.postMessage('terminate');
   const [connections] = await once(worker, 'message');
   assert.equal(await client.ended, 'FIN');
   assert.deepEqual(connections, { idle: 1, drained: 0, forced: 0 });
-  const other = await connectTo(addressOf(server).port);
+  const other = await connectTo(test, addressOf(server).port);
   await other.write(requestText());
   await other.until(/answer to/);
   await exited;
 });
-
-async function connectTo(port) {
-  const { Client } = require('./support/client');
-  const socket = require('node:net').connect(port, '127.0.0.1');
-  await once(socket, 'connect');
-  return new Client(socket);
-}

@@ -78,34 +78,53 @@ describe('below TLS', () => {
 
   it('a handshake that has begun is waited for, and its request is served', async (test) => {
     const { server, terminator } = await serve(test, https, gatedHandler().handler);
-    const [accepted, secured] = [once(server, 'connection'), once(server, 'secureConnection')];
-    const socket = net.connect(addressOf(server));
-    const [serverSocket] = await accepted;
-    const held = [];
-    let hold = false;
-    const tap = new Duplex({
-      read() {},
-      write(chunk, _encoding, done) {
-        if (!hold) {
-          // The ClientHello alone gets through.
-          hold = true;
-          socket.write(chunk, done);
-        } else held.push([chunk, done]);
-      },
-      final: (done) => void socket.end(done),
-    });
-    socket.on('data', (data) => tap.push(data)).on('end', () => tap.push(null));
-    const client = new Client(tls.connect({ ...trust, socket: tap, maxVersion: 'TLSv1.2' }));
-    while (serverSocket.bytesRead === 0) await new Promise(setImmediate);
+    const { client, goOn } = await halfwayThroughItsHandshake(server);
     const terminated = terminator.terminate();
-    while (held.length === 0) await new Promise(setImmediate);
-    tap._write = (chunk, _encoding, done) => void socket.write(chunk, done);
-    for (const [chunk, done] of held) socket.write(chunk, done);
-    await secured;
+    await goOn();
     await client.write(requestText());
     assert.equal(await client.ended, 'FIN');
     assert.equal(client.answers[0].body, 'answer to /');
     assert.equal(client.answers[0].headers.connection, 'close');
     assert.deepEqual((await terminated).requests, { completed: 0, late: 1, cut: 0 });
   });
+
+  it('a connection on which nothing follows the handshake is idle', async (test) => {
+    const { server, terminator } = await serve(test, https, gatedHandler().handler);
+    const { client, goOn } = await halfwayThroughItsHandshake(server);
+    const terminated = terminator.terminate();
+    await goOn();
+    assert.equal(await client.ended, 'FIN');
+    assert.deepEqual((await terminated).connections, { idle: 1, drained: 0, forced: 0 });
+  });
 });
+
+/** A client of which the server has the ClientHello alone, until it goes on. */
+async function halfwayThroughItsHandshake(server) {
+  const [accepted, secured] = [once(server, 'connection'), once(server, 'secureConnection')];
+  const socket = net.connect(addressOf(server));
+  const [serverSocket] = await accepted;
+  const held = [];
+  let hold = false;
+  const tap = new Duplex({
+    read() {},
+    write(chunk, _encoding, done) {
+      if (!hold) {
+        hold = true;
+        socket.write(chunk, done);
+      } else held.push([chunk, done]);
+    },
+    final: (done) => void socket.end(done),
+  });
+  socket.on('data', (data) => tap.push(data)).on('end', () => tap.push(null));
+  const client = new Client(tls.connect({ ...trust, socket: tap, maxVersion: 'TLSv1.2' }));
+  while (serverSocket.bytesRead === 0) await new Promise(setImmediate);
+  return {
+    client,
+    async goOn() {
+      while (held.length === 0) await new Promise(setImmediate);
+      tap._write = (chunk, _encoding, done) => void socket.write(chunk, done);
+      for (const [chunk, done] of held) socket.write(chunk, done);
+      await secured;
+    },
+  };
+}

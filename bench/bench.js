@@ -18,8 +18,10 @@ const parts = {
   resolve: () => require('./last-byte'),
   memory: () => require('./memory'),
   import: () => require('./import-time'),
+  install: () => require('./install'),
   native: () => require('./native-calls'),
   probes: () => require('./probe-latency'),
+  teardown: () => require('./teardown'),
 };
 
 main(parseArgs({ allowPositionals: true, options: { quick: { type: 'boolean', default: false } } }));

@@ -2,7 +2,7 @@
 
 const { acceptedSockets, httpSockets, listsConnections, responseOn, socketBelow } = require('./internals');
 const native = require('./native');
-const { attachments, begin, oldestOn, unwatchRequests, watchRequests } = require('./requests');
+const { attachments, begin, oldestOn, onRequest, unwatchRequests, watchRequests } = require('./requests');
 
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
@@ -27,9 +27,6 @@ const { attachments, begin, oldestOn, unwatchRequests, watchRequests } = require
 
 /** The events that hand a connection over. Node goes by whether they have listeners at all. */
 const HIJACKING_EVENTS = ['upgrade', 'connect'];
-
-/** RFC 9113, section 7. */
-const NO_ERROR = 0;
 
 const released = new FinalizationRegistry(native.release);
 
@@ -145,7 +142,7 @@ class Attachment {
     promise.then(
       () => finished(true),
       (error) => {
-        this.#termination?.taskFailed(error);
+        if (this.#tasks.has(task)) this.#termination?.taskFailed(error);
         finished(false);
       },
     );
@@ -167,10 +164,15 @@ class Attachment {
     this.#termination?.requestFinished(socket, request);
   }
 
+  /** The termination that runs waits for no task any more. */
+  abandonTasks() {
+    this.#tasks.clear();
+  }
+
   /** The termination that runs has ended. */
   terminated() {
     this.#termination = null;
-    this.#tasks.clear();
+    this.abandonTasks();
     // Somebody listened again before everything had ended.
     if (this.server.listening) this.#listening();
     else this.#unwatch();
@@ -251,6 +253,12 @@ class Attachment {
     this.#isListed = listsConnections(this.server);
     if (this.#isListed && this.server.listening && !this.isSecure && !isHttp2(this.server)) this.#unfollow();
     else this.#follow();
+    this.server.removeListener('request', onRequest);
+    // HTTP/1 that is not Node's own, and whose requests may not be published. A server of HTTP/2 would answer streams
+    // otherwise than without a listener.
+    if (!this.#isListed && this.server.listening && 'closeIdleConnections' in this.server && !isHttp2(this.server)) {
+      this.server.prependListener('request', onRequest);
+    }
   }
 
   #follow() {
@@ -278,9 +286,9 @@ class Attachment {
     this.#opened(accepted);
     const connection = /** @type {Connection} */ (connections.get(accepted));
     connection.socket = socket;
-    connection.intake = null;
     connections.set(socket, connection);
     this.#adoptSession(connection);
+    this.#termination?.secured(connection);
     if (this.#termination === null && this.#isListed && connection.session === null) this.forget(connection);
   };
 
@@ -324,7 +332,7 @@ class Attachment {
     connection.streams?.set(stream, request);
     stream.once('close', () => {
       connection.streams?.delete(stream);
-      this.#termination?.streamClosed(connection, request, stream.rstCode === NO_ERROR && stream.headersSent);
+      this.#termination?.streamClosed(connection, request);
     });
     if (terminating) this.#perform(native.requestStarted(this.key, connection.id, false));
   };
@@ -386,6 +394,8 @@ class Attachment {
     this.#watching = true;
     // Now, and not in the middle of a termination, when there may be neither time nor descriptors for it.
     termination();
+    require('./connection');
+    require('./websockets');
   }
 
   #unwatch() {
@@ -400,6 +410,7 @@ class Attachment {
     for (const event of HIJACKING_EVENTS) this.server.removeListener(event, this.#hijacked);
     this.#unfollow();
     this.server.removeListener('secureConnection', this.#secured);
+    this.server.removeListener('request', onRequest);
     this.server.removeListener('session', this.#sessionOpened);
     this.server.removeListener('stream', this.#streamOpened);
     for (const connection of this.open) this.forget(connection);

@@ -6,6 +6,7 @@ export type Actions = number[] | null;
 export const ActionKind: {
   readonly Announce: number;
   readonly Survey: number;
+  readonly LastSurvey: number;
   readonly WatchListener: number;
   readonly HoldListener: number;
   readonly CloseServer: number;
@@ -20,6 +21,7 @@ export const ActionKind: {
   readonly Ping: number;
   readonly CloseSession: number;
   readonly Cut: number;
+  readonly CutHalf: number;
   readonly Destroy: number;
   readonly AwaitTurn: number;
   readonly Resolve: number;
@@ -99,17 +101,19 @@ export function holdListener(key: number, descriptor: number, host: string, port
 export function acceptQueue(key: number, waiting: number | null): Actions;
 export function listenerClosed(key: number): Actions;
 /** The places of those descriptors on which unread bytes wait; null if there are none, or nobody knows. */
-export function unread(descriptors: Int32Array): number[] | null;
+export function unread(descriptors: Int32Array, count: number): number[] | null;
 export function due(key: number): Actions;
-export function closed(key: number, id: number): Actions;
+export function closed(key: number, id: number, byPeer: boolean): Actions;
 export function requestStarted(key: number, id: number, more: boolean): Actions;
 export function requestFinished(key: number, id: number, arriving: number, saidClose: boolean, late: boolean): Actions;
 export function requestAborted(key: number, id: number): Actions;
+export function requestBrokenOff(key: number, id: number): Actions;
 export function multiplexed(key: number, id: number): Actions;
 export function ponged(key: number, id: number): Actions;
 export function nothingMore(key: number, id: number): Actions;
 export function hijacked(key: number, id: number): Actions;
 export function receiving(key: number, id: number): Actions;
+export function secured(key: number, id: number): Actions;
 export function answeredEarly(key: number, id: number): Actions;
 export function taskStarted(key: number): Actions;
 export function taskFinished(key: number, fulfilled: boolean): Actions;

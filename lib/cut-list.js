@@ -20,10 +20,25 @@ class CutList {
    */
   add(connection) {
     const { hijackedBy } = connection;
-    const requests = [...connection.requests()];
-    for (const request of requests) this.#addOnce(request, connection, request);
+    for (const request of connection.requests()) this.addRequest(request, connection);
     if (hijackedBy !== null) this.#addOnce(connection, connection, { head: hijackedBy, headersSent: true });
-    else if (requests.length === 0) this.#addOnce(connection, connection, { headersSent: false });
+  }
+
+  /**
+   * @param {import('./requests').Request | import('./connection').Stream} request
+   * @param {Connection} connection
+   */
+  addRequest(request, connection) {
+    this.#addOnce(request, connection, request);
+  }
+
+  /**
+   * Lists the request of which a connection has received a part.
+   *
+   * @param {Connection} connection
+   */
+  addHalf(connection) {
+    this.#addOnce(connection, connection, { headersSent: false });
   }
 
   /**

@@ -70,6 +70,11 @@ function hookTimedOut(name, time) {
   return withCode(new Error(`${name} took longer than ${time} ms`), 'ERR_HOOK_TIMEOUT');
 }
 
+/** As `net.Server#close()` fails. */
+function serverNotRunning() {
+  return withCode(new Error('Server is not running.'), 'ERR_SERVER_NOT_RUNNING');
+}
+
 /**
  * As `net.Server#listen()` fails.
  *
@@ -117,6 +122,7 @@ module.exports = {
   invalidArgumentValue,
   listenFailed,
   outOfRange,
+  serverNotRunning,
   unknownSignal,
   unsupportedInWorker,
 };

@@ -1,5 +1,7 @@
 // How HTTP/1 ends: what is said to the peer, and how each kind of close is done.
 
+// Not the global one, which test runners replace by one that waits for the test.
+const { nextTick } = require('node:process');
 const { isParsed } = require('./internals');
 
 /** @typedef {import('./connection').Connection} Connection */
@@ -74,7 +76,7 @@ function linger({ socket }) {
   // After an answer that says close Node calls `socket.destroySoon()`, which destroys the socket as
   // soon as FIN is sent, and so resets it if the client is still writing. That happens after the
   // event by which we learn of the answer's end, and takes effect on `finish`.
-  process.nextTick(() => socket.removeListener('finish', socket.destroy));
+  nextTick(() => socket.removeListener('finish', socket.destroy));
 }
 
 /** @param {Connection} connection */
@@ -82,6 +84,18 @@ function destroy({ accepted, socket }) {
   socket.destroy();
   // A TLS socket takes the accepted one with it; a handshake that has not ended has no TLS socket yet.
   accepted.destroy();
+}
+
+/**
+ * Whether a connection that has closed was closed or broken off by its peer, and not here.
+ *
+ * @param {Connection} connection
+ */
+function isClosedByPeer({ accepted, socket }) {
+  return [accepted, socket].some(({ errored, readableEnded }) => {
+    // What the operating system says, it says of the peer.
+    return readableEnded || /** @type {NodeJS.ErrnoException | null} */ (errored)?.syscall !== undefined;
+  });
 }
 
 /**
@@ -97,4 +111,4 @@ function isReceiving({ socket, newest }, active) {
   return active === undefined ? newest === null && socket.bytesWritten === 0 : active.has(socket) || !isParsed(socket);
 }
 
-module.exports = { close, destroy, end, isReceiving, linger, saidClose, sayClose, sayKeepAlive };
+module.exports = { close, destroy, end, isClosedByPeer, isReceiving, linger, saidClose, sayClose, sayKeepAlive };

@@ -1,7 +1,24 @@
-// How HTTP/2 ends: a PING, so that what the peer has sent arrives, then GOAWAY and the end of the last stream.
+// How HTTP/2 ends: a PING, so that what the peer has sent arrives, then GOAWAY twice and the end of the last stream.
+
+// Not the global ones, which test runners replace by ones that wait for the test.
+const { setImmediate, setTimeout } = require('node:timers');
+
+const http1 = require('./http1');
 
 /** @typedef {import('./connection').Connection} Connection */
+/** @typedef {import('./connection').Stream} Stream */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
+
+// Error codes (RFC 9113, section 7).
+const NO_ERROR = 0;
+const INTERNAL_ERROR = 2;
+const CANCEL = 8;
+
+/** The highest id that a stream can have: a GOAWAY with it takes nothing back. */
+const HIGHEST_ID = 2 ** 31 - 1;
+
+/** How often a GOAWAY that has to wait is looked after, in milliseconds. Nothing tells when it has left. */
+const LOOK_AGAIN_AFTER = 10;
 
 /**
  * @param {Connection} connection
@@ -16,18 +33,77 @@ function ping({ session }, ponged) {
  * GOAWAY with the last stream that is served, so that clients know that they may retry later ones
  * (RFC 9113, section 6.8). Node closes the connection after the last stream.
  *
- * A GOAWAY that announces the end before, with the highest possible id, is not sent: nghttp2 ignores
- * streams that are opened after any GOAWAY.
+ * One that announces the end goes before it, and only when that has left is the session closed. For Node refuses a
+ * stream that comes to a closed session, and many versions (20.20, 22.20 and 24.15 among them) send what waits in the
+ * midst of reading then: if GOAWAY waits, nghttp2 frees the very stream that it is reading, and the process dies, at
+ * once or later. Once any GOAWAY has left, nghttp2 ignores new streams, and Node hears of none. That is also why none
+ * is sent before the PING.
+ *
+ * @param {Connection} connection
+ * @param {() => void} closing called when no further streams are taken
+ */
+function closeSession({ session }, closing) {
+  if (session === null || session.closed || session.destroyed) return;
+  session.goaway(NO_ERROR, HIGHEST_ID);
+  // Node sends it before it runs an immediate, unless it is still writing.
+  setImmediate(closeOnceSent, session, closing);
+}
+
+/**
+ * @param {ServerHttp2Session} session
+ * @param {() => void} closing
+ */
+function closeOnceSent(session, closing) {
+  if (session.destroyed) return;
+  if (session.state.outboundQueueSize !== 0) {
+    setTimeout(closeOnceSent, LOOK_AGAIN_AFTER, session, closing);
+    return;
+  }
+  session.close();
+  closing();
+}
+
+/**
+ * Whether half a request has come on a session that is closing, and has written its last: what else keeps it open
+ * without a stream?
  *
  * @param {Connection} connection
  */
-function closeSession({ session }) {
-  session?.close();
+function isReceiving({ session, streams }) {
+  return session !== null && !session.destroyed && streams?.size === 0;
 }
 
-/** @param {Connection} connection */
-function destroySession({ session }) {
-  session?.destroy();
+/**
+ * With a stream in flight, GOAWAY gives a reason: without one, clients of Node take the part of an answer that they
+ * have for all of it. Any other reason would be an error of the stream here, too, which nobody may listen to.
+ *
+ * @param {Connection} connection
+ */
+function destroy(connection) {
+  const { session, streams } = connection;
+  if (streams?.size) session?.destroy(/** @type {any} */ (null), CANCEL);
+  else session?.destroy();
+  // Not in the same turn, in which the session writes its last: clients of Node may not notice the end of a TLS
+  // connection that ends without an alert.
+  setImmediate(() => http1.destroy(connection));
 }
 
-module.exports = { closeSession, destroySession, ping };
+/**
+ * Whether the answer on a stream that has closed was sent whole.
+ *
+ * @param {Stream} request
+ */
+function isAnswered({ stream }) {
+  return stream.rstCode === NO_ERROR && stream.headersSent && stream.writableFinished;
+}
+
+/**
+ * Whether the stream was reset by its client, as far as the code tells: Node does not, but itself uses no others.
+ *
+ * @param {Stream} request
+ */
+function isTakenBack({ stream: { rstCode } }) {
+  return rstCode !== NO_ERROR && rstCode !== INTERNAL_ERROR;
+}
+
+module.exports = { closeSession, destroy, isAnswered, isReceiving, isTakenBack, ping };

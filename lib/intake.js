@@ -58,7 +58,8 @@ class Intake {
 
   /** Whether nothing was received that is not accounted for. */
   get isSilent() {
-    return this.#connection.accepted.bytesRead === this.#wire;
+    const { http, wire } = received(this.#connection);
+    return http === this.#http && wire === this.#wire;
   }
 
   /**

@@ -44,32 +44,27 @@ function httpSockets(server) {
 }
 
 /**
- * Node shows what its parsers know to nobody but `closeIdleConnections()` and its like. So that method is
- * run dry: on a stand-in for the server that passes everything through, except that the list of
- * connections which the method asks for turns out empty, after we have seen what is in it.
+ * What Node's parsers know of their connections, from the list that `closeIdleConnections()` and its like go by. It
+ * has no name but a symbol of Node's own, so it is recognised by its methods.
+ *
+ * To call `closeIdleConnections()` on a stand-in that shows an empty list would also tell, but only in Node: in
+ * other runtimes it closes connections all the same.
  *
  * @param {Server} server
- * @param {'idle' | 'active' | 'all'} list
+ * @param {'idle' | 'active' | 'all'} which
  * @returns {Socket[] | undefined}
  */
-function parsedSockets(server, list) {
-  const { closeIdleConnections } = /** @type {import('node:http').Server} */ (server);
-  if (typeof closeIdleConnections !== 'function') return undefined;
-  /** @type {Socket[] | undefined} */
-  let sockets;
-  const standIn = new Proxy(server, {
-    get(target, key) {
-      const value = Reflect.get(target, key);
-      if (typeof value?.[list] !== 'function') return value;
-      const parsers = value[list]();
+function parsedSockets(server, which) {
+  for (const key of Object.getOwnPropertySymbols(server)) {
+    const list = /** @type {any} */ (server)[key];
+    if (typeof list?.[which] === 'function' && typeof list.expired === 'function') {
+      const parsers = list[which]();
       // There may be thousands, and this is code that has hardly ever run: a callback for each takes a millisecond.
       for (let place = 0; place < parsers.length; place += 1) parsers[place] = parsers[place].socket;
-      sockets = parsers;
-      return { idle: () => [] };
-    },
-  });
-  closeIdleConnections.call(standIn);
-  return sockets;
+      return parsers;
+    }
+  }
+  return undefined;
 }
 
 /**

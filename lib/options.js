@@ -189,4 +189,4 @@ function parseCloseCode(name, value) {
   return code;
 }
 
-module.exports = { parseBoolean, parseNumber, parseObject, parseOptions, parseTimeout };
+module.exports = { parseBoolean, parseNumber, parseObject, parseOptions, parseServer, parseTimeout };

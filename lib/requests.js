@@ -178,6 +178,21 @@ function startRequest(conversation, socket, response) {
   conversation.attachment.requestStarted(socket, request);
 }
 
+/**
+ * Begins a request of which no channel told: not every runtime has them. By the event it is known too late for a
+ * handler that was added before, and not if somebody else decides whether it is to continue.
+ *
+ * @this {Server}
+ * @param {IncomingMessage & { socket: Socket }} request
+ * @param {ServerResponse} response
+ */
+function onRequest(request, response) {
+  const { socket } = request;
+  if (conversationOn(socket)?.newest?.response === response) return;
+  onStart({ server: this, socket, response });
+  response.once('finish', () => onFinish({ socket, response }));
+}
+
 /** @param {any} message */
 function onFinish({ socket, response }) {
   const conversation = conversationOn(socket);
@@ -246,6 +261,7 @@ exports.begun = begun;
 exports.conversationOn = conversationOn;
 exports.isAnsweredEarly = isAnsweredEarly;
 exports.oldestOn = oldestOn;
+exports.onRequest = onRequest;
 exports.requestsOn = requestsOn;
 exports.unwatchRequests = unwatchRequests;
 exports.watchRequests = watchRequests;

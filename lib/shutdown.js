@@ -2,6 +2,8 @@
 
 const fs = require('node:fs');
 const os = require('node:os');
+// Not the global ones, which test runners replace by ones that wait for the test.
+const { clearTimeout, setImmediate, setTimeout } = require('node:timers');
 const { inspect } = require('node:util');
 const { hookTimedOut } = require('./errors');
 const { leave } = require('./leaving');

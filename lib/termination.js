@@ -1,5 +1,8 @@
 // One termination of one server: Node's events in, the machine's actions out. Nothing is decided here.
 
+// Not the global ones, which test runners replace by ones that wait for the test.
+const { nextTick } = require('node:process');
+const { setImmediate } = require('node:timers');
 const { connections } = require('./attachment');
 const { CutList } = require('./cut-list');
 const http1 = require('./http1');
@@ -46,6 +49,12 @@ const ERRORS_AT_MOST = 100;
  * the look and the close is lost, so fewer lose less; and looking costs next to nothing.
  */
 const LOOKED_AT_TOGETHER = 16;
+
+/**
+ * How long it takes Node to let go of the function that another thread can call: in the first turn of the loop it
+ * hears that it is to, in the second it closes a handle, and in the third it tells `async_hooks`.
+ */
+const TURNS_OF_RELEASE = 3;
 
 class Termination {
   #attachment;
@@ -110,7 +119,7 @@ class Termination {
     const stats = native.stats(this.#key);
     native.quiet(this.#key, 0, 0);
     for (const connection of this.#attachment.open) {
-      native.closed(this.#key, connection.id);
+      native.closed(this.#key, connection.id, true);
       if (!followed.has(connection)) this.#attachment.forget(connection);
     }
     return stats;
@@ -162,8 +171,9 @@ class Termination {
   }
 
   /** @param {Connection} connection */
-  closed({ id }) {
-    this.perform(native.closed(this.#key, id));
+  closed(connection) {
+    const { id } = connection;
+    this.perform(native.closed(this.#key, id, http1.isClosedByPeer(connection)));
     this.#known[id] = undefined;
   }
 
@@ -171,6 +181,13 @@ class Termination {
     // It closes after its last connection, of which not all were followed.
     this.#quietAreClosed();
     this.perform(native.serverClosed(this.#key));
+  }
+
+  /** @param {Connection} connection on which the TLS handshake has just ended */
+  secured(connection) {
+    connection.intake = Intake.fromNow(connection);
+    this.perform(native.secured(this.#key, connection.id));
+    this.perform(native.due(this.#key));
   }
 
   /**
@@ -184,7 +201,7 @@ class Termination {
     this.perform(native.requestStarted(this.#key, connection.id, more));
     // That there is more is concluded from numbers. When Node has worked through its input, it shows; and
     // if that is only a part of it, as under TLS, the next request to start sets it right again.
-    if (more) process.nextTick(() => this.#lookForMore(connection, request));
+    if (more) nextTick(() => this.#lookForMore(connection, request));
   }
 
   /**
@@ -201,14 +218,18 @@ class Termination {
 
   /**
    * @param {Connection} connection
-   * @param {Stream} stream
-   * @param {boolean} answered
+   * @param {Stream} request
    */
-  streamClosed({ id }, { late }, answered) {
-    const actions = answered
-      ? native.requestFinished(this.#key, id, Arriving.Nothing, false, late)
-      : native.requestAborted(this.#key, id);
-    this.perform(actions);
+  streamClosed(connection, request) {
+    const { id } = connection;
+    if (http2.isAnswered(request)) {
+      this.perform(native.requestFinished(this.#key, id, Arriving.Nothing, false, request.late));
+    } else if (http2.isTakenBack(request) || http1.isClosedByPeer(connection)) {
+      this.perform(native.requestAborted(this.#key, id));
+    } else {
+      this.#cut.addRequest(request, connection);
+      this.perform(native.requestBrokenOff(this.#key, id));
+    }
   }
 
   /** @param {Connection} connection */
@@ -242,6 +263,9 @@ class Termination {
           break;
         case ActionKind.Survey:
           this.#survey(value);
+          break;
+        case ActionKind.LastSurvey:
+          this.#survey(value, { isLast: true });
           break;
         case ActionKind.WatchListener:
           this.#watchListener();
@@ -280,14 +304,17 @@ class Termination {
           http2.ping(connection, () => this.perform(native.ponged(this.#key, connection.id)));
           break;
         case ActionKind.CloseSession:
-          http2.closeSession(connection);
+          http2.closeSession(connection, () => afterTurns(2, () => this.#observeClosing(connection)));
           break;
         case ActionKind.Cut:
           this.#cut.add(connection);
           break;
+        case ActionKind.CutHalf:
+          this.#cut.addHalf(connection);
+          break;
         case ActionKind.Destroy:
-          http2.destroySession(connection);
-          http1.destroy(connection);
+          if (connection.session === null) http1.destroy(connection);
+          else http2.destroy(connection);
           break;
         case ActionKind.AwaitTurn:
           this.#awaitTurn();
@@ -303,7 +330,10 @@ class Termination {
   #announce(milestone) {
     const { users, open } = this.#attachment;
     if (milestone === Milestone.Draining) for (const user of users) user.drainingBegan();
-    if (milestone === Milestone.Deadline) for (const user of users) user.deadlinePassed();
+    if (milestone === Milestone.Deadline) {
+      this.#attachment.abandonTasks();
+      for (const user of users) user.deadlinePassed();
+    }
     if (!isObserved()) return;
     const stillOpen = new CutList();
     if (milestone === Milestone.HalfTime) for (const connection of open) stillOpen.add(connection);
@@ -340,17 +370,15 @@ class Termination {
 
   #closeServer() {
     try {
-      if (this.#server.listening) {
-        closeListener(this.#server);
-        this.perform(native.listenerClosed(this.#key));
-        return;
-      }
+      // Also if it does not listen: it may be about to, which Node takes back, and it says `close` all the same.
+      closeListener(this.#server);
+      this.perform(native.listenerClosed(this.#key));
     } catch (error) {
       // Thrown by somebody's own `close()`. Whoever terminates hears of it when everything else has ended.
       this.#failure = { error };
+      this.perform(native.listenerClosed(this.#key));
+      this.perform(native.serverClosed(this.#key));
     }
-    this.perform(native.listenerClosed(this.#key));
-    this.perform(native.serverClosed(this.#key));
   }
 
   #awaitTurn() {
@@ -366,8 +394,11 @@ class Termination {
 
   #resolved() {
     const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
-    this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
     this.#attachment.terminated();
+    // Test runners look for what a suite has left behind as soon as its last hook has resolved.
+    afterTurns(TURNS_OF_RELEASE, () => {
+      this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
+    });
   }
 
   // Who is there.
@@ -461,8 +492,9 @@ class Termination {
    * Looks at every connection.
    *
    * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
+   * @param {{ isLast?: boolean }} [options]
    */
-  #survey(horizon) {
+  #survey(horizon, { isLast = false } = {}) {
     const since = performance.now() - horizon;
     let gone = 0;
     // What was seen in this tick, when the termination began, is still true.
@@ -481,12 +513,37 @@ class Termination {
     this.#undecided = [];
     this.#silent = [];
     this.#observe();
+    if (isLast) this.#observeUnread();
     this.#active = null;
     this.perform(native.quietClosed(this.#key, gone, this.#quiet.size, this.#unused));
   }
 
   #observe() {
     for (const connection of this.#attachment.open) this.#observeConnection(connection);
+  }
+
+  /** Finds the connections for which the kernel holds what may be a request. */
+  #observeUnread() {
+    for (const socket of unreadOf([...this.#quiet.keys()])) {
+      this.#forgetQuiet(socket);
+      this.perform(native.receiving(this.#key, this.#find(socket).id));
+    }
+    const known = [...this.#attachment.open].filter(
+      ({ session, hijackedBy }) => session === null && hijackedBy === null,
+    );
+    for (const socket of unreadOf(known.map(({ accepted }) => accepted))) {
+      const connection = /** @type {Connection} */ (connections.get(socket));
+      // It may as well be the rest of a request that is known.
+      if (connection.newest?.response.req.complete ?? !connection.isAnsweredEarly) {
+        this.perform(native.receiving(this.#key, connection.id));
+      }
+    }
+  }
+
+  /** @param {Connection} connection whose session closes */
+  #observeClosing(connection) {
+    if (this.#known[connection.id] !== connection || !http2.isReceiving(connection)) return;
+    this.perform(native.receiving(this.#key, connection.id));
   }
 
   /** @param {Connection} connection */
@@ -556,9 +613,7 @@ class Termination {
    * @returns {number} how many of them were
    */
   #closeTheSilent(sockets) {
-    const descriptors = new Int32Array(sockets.length);
-    for (let place = 0; place < sockets.length; place += 1) descriptors[place] = descriptorOf(sockets[place]);
-    const unread = native.unread(descriptors);
+    const unread = unreadAmong(sockets);
     let closed = 0;
     for (let place = 0; place < sockets.length; place += 1) {
       const socket = sockets[place];
@@ -615,9 +670,44 @@ function addressOf(server) {
   return typeof address === 'string' ? null : address;
 }
 
+/** One array for all calls: to make one, and to pass it for the first time, takes longer than the look itself. */
+const descriptors = new Int32Array(LOOKED_AT_TOGETHER);
+
+/**
+ * The places of those for which the kernel holds unread bytes.
+ *
+ * @param {Socket[]} sockets at most `LOOKED_AT_TOGETHER`
+ */
+function unreadAmong(sockets) {
+  for (let place = 0; place < sockets.length; place += 1) descriptors[place] = descriptorOf(sockets[place]);
+  return native.unread(descriptors, sockets.length);
+}
+
+/**
+ * Those, of any number, for which it does.
+ *
+ * @param {Socket[]} sockets
+ */
+function unreadOf(sockets) {
+  const unread = [];
+  for (let place = 0; place < sockets.length; place += LOOKED_AT_TOGETHER) {
+    const some = sockets.slice(place, place + LOOKED_AT_TOGETHER);
+    for (const found of unreadAmong(some) ?? []) unread.push(some[found]);
+  }
+  return unread;
+}
+
+/**
+ * @param {number} turns of the event loop
+ * @param {() => void} callback
+ */
+function afterTurns(turns, callback) {
+  setImmediate(turns === 1 ? callback : () => afterTurns(turns - 1, callback));
+}
+
 /** @param {Socket} socket */
 function isRead(socket) {
-  return native.unread(Int32Array.of(descriptorOf(socket))) === null;
+  return unreadAmong([socket]) === null;
 }
 
 exports.Termination = Termination;

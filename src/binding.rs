@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either, Function, Int32Array};
+use napi::bindgen_prelude::{Either, Function};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
@@ -44,6 +44,8 @@ pub enum ActionKind {
     /// Report what is being received and what is multiplexed, and find what is not known yet. In place
     /// of an id, how many milliseconds old the last request of a connection may be for that.
     Survey,
+    /// The same, and what the kernel holds counts as received, since nothing is going to be read any more.
+    LastSurvey,
     /// Call `watchListener`, or tell how many connections wait to be accepted in another way.
     WatchListener,
     /// Call `holdListener`, unless the listener may be shared.
@@ -72,6 +74,8 @@ pub enum ActionKind {
     CloseSession,
     /// List what is in flight on a connection among the requests cut.
     Cut,
+    /// List half a request among them.
+    CutHalf,
     /// Close a connection at once.
     Destroy,
     /// Report when the event loop has polled for input once.
@@ -300,8 +304,8 @@ pub fn listener_closed(key: u32) -> Result<Actions> {
 /// On which of these descriptors unread bytes wait in the kernel, by their places. Nothing is the usual
 /// answer, and that of systems where it can't be known.
 #[napi(catch_unwind)]
-pub fn unread(descriptors: Int32Array) -> Option<Vec<u32>> {
-    let unread = kernel::unread(&descriptors).ok()?;
+pub fn unread(descriptors: &[i32], count: u32) -> Option<Vec<u32>> {
+    let unread = kernel::unread(descriptors.get(..count as usize)?).ok()?;
     let places: Vec<_> = (0..).zip(unread).filter_map(|(place, unread)| unread.then_some(place)).collect();
     if places.is_empty() { None } else { Some(places) }
 }
@@ -312,10 +316,10 @@ pub fn due(key: u32) -> Result<Actions> {
     event(key, |_| {})
 }
 
-/// A connection is gone.
+/// A connection is gone; `by_peer` says that it was not closed here.
 #[napi(catch_unwind)]
-pub fn closed(key: u32, id: u32) -> Result<Actions> {
-    event(key, |driver| driver.closed(id as ConnectionId))
+pub fn closed(key: u32, id: u32, by_peer: bool) -> Result<Actions> {
+    event(key, |driver| driver.closed(id as ConnectionId, by_peer))
 }
 
 /// A request's head is complete; `more` says that another one follows it already.
@@ -340,6 +344,12 @@ pub fn request_finished(key: u32, id: u32, arriving: Arriving, said_close: bool,
 #[napi(catch_unwind)]
 pub fn request_aborted(key: u32, id: u32) -> Result<Actions> {
     event(key, |driver| driver.request_aborted(id as ConnectionId))
+}
+
+/// An answer over HTTP/2 was broken off here.
+#[napi(catch_unwind)]
+pub fn request_broken_off(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.request_broken_off(id as ConnectionId))
 }
 
 /// HTTP/2 is spoken on a connection, and the peer has spoken.
@@ -370,6 +380,12 @@ pub fn hijacked(key: u32, id: u32) -> Result<Actions> {
 #[napi(catch_unwind)]
 pub fn receiving(key: u32, id: u32) -> Result<Actions> {
     event(key, |driver| driver.receiving(id as ConnectionId))
+}
+
+/// The TLS handshake on a connection has ended.
+#[napi(catch_unwind)]
+pub fn secured(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.secured(id as ConnectionId))
 }
 
 /// The body of a request that was answered before the termination is still coming in.
@@ -674,6 +690,7 @@ fn encode(action: Action) -> [u32; 2] {
     let (kind, id) = match action {
         Action::Announce(milestone) => (ActionKind::Announce, Milestone::from(milestone) as usize),
         Action::Survey(horizon) => (ActionKind::Survey, horizon.as_millis() as usize),
+        Action::LastSurvey(horizon) => (ActionKind::LastSurvey, horizon.as_millis() as usize),
         Action::WatchListener => (ActionKind::WatchListener, 0),
         Action::HoldListener => (ActionKind::HoldListener, 0),
         Action::CloseServer => (ActionKind::CloseServer, 0),
@@ -688,6 +705,7 @@ fn encode(action: Action) -> [u32; 2] {
         Action::Ping(id) => (ActionKind::Ping, id),
         Action::CloseSession(id) => (ActionKind::CloseSession, id),
         Action::Cut(id) => (ActionKind::Cut, id),
+        Action::CutHalf(id) => (ActionKind::CutHalf, id),
         Action::Destroy(id) => (ActionKind::Destroy, id),
         Action::AwaitTurn => (ActionKind::AwaitTurn, 0),
         Action::Resolve => (ActionKind::Resolve, 0),

@@ -92,9 +92,9 @@ impl Driver {
         self.drain.handle_quiet_closed(closed, quiet, unused, now());
     }
 
-    /// The connection is gone.
-    pub fn closed(&mut self, id: ConnectionId) {
-        self.drain.handle_closed(id, now());
+    /// The connection is gone; `by_peer` says that it was not closed here.
+    pub fn closed(&mut self, id: ConnectionId, by_peer: bool) {
+        self.drain.handle_closed(id, by_peer, now());
     }
 
     /// A request's head is complete; `more` says that another one follows it already.
@@ -110,6 +110,11 @@ impl Driver {
     /// The client has taken back a request.
     pub fn request_aborted(&mut self, id: ConnectionId) {
         self.drain.handle_request_aborted(id);
+    }
+
+    /// An answer over HTTP/2 was broken off here.
+    pub fn request_broken_off(&mut self, id: ConnectionId) {
+        self.drain.handle_request_broken_off(id);
     }
 
     /// HTTP/2 is spoken on this connection.
@@ -135,6 +140,11 @@ impl Driver {
     /// Part of a request or of a handshake has come.
     pub fn receiving(&mut self, id: ConnectionId) {
         self.drain.handle_receiving(id);
+    }
+
+    /// The handshake has ended.
+    pub fn secured(&mut self, id: ConnectionId) {
+        self.drain.handle_secured(id, now());
     }
 
     /// The body of a request answered earlier is still coming in.
@@ -190,6 +200,9 @@ impl Driver {
             Err(error) => (Listener::watch(descriptor, local).ok(), Err(error)),
         };
         self.listener = listener;
+        if held.is_ok() {
+            self.drain.handle_listener_held();
+        }
         self.look_at_accept_queue();
         held
     }
@@ -241,8 +254,13 @@ impl Driver {
         let due = self.drain.poll_timeout();
         if due != self.alarm.as_ref().map(Alarm::due) {
             self.alarm = due.zip(self.waker.as_ref()).map(|(due, Waker { clock, wake })| {
-                let wake = Arc::clone(wake);
-                clock.set(due, move || wake())
+                // Not a hold of its own, which would be let go of on the alarm's thread, some time after the last turn.
+                let wake = Arc::downgrade(wake);
+                clock.set(due, move || {
+                    if let Some(wake) = wake.upgrade() {
+                        wake();
+                    }
+                })
             });
         }
         if matches!(self.drain.phase(), Phase::Serving | Phase::Terminated) {

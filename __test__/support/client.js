@@ -1,6 +1,7 @@
 // A client that shows what the wire shows: bytes in, bytes out, and how the connection ended.
 
 const { once } = require('node:events');
+const net = require('node:net');
 
 class Client {
   #received = '';
@@ -75,6 +76,14 @@ async function connect(transport, server, options) {
   return Object.assign(client, { serverSocket });
 }
 
+/** Connects to a server of another process. */
+async function connectTo(test, port) {
+  const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+  test.after(() => socket.destroy());
+  await once(socket, 'connect');
+  return new Client(socket);
+}
+
 function addressOf(server) {
   const address = server.address();
   return typeof address === 'string' ? { path: address } : { port: address.port, host: '127.0.0.1' };
@@ -131,4 +140,4 @@ function requestText(path = '/', { method = 'GET', headers = {}, body = '' } = {
   return `${method} ${path} HTTP/1.1\r\n${fields.join('')}\r\n${body}`;
 }
 
-module.exports = { Client, addressOf, connect, requestText };
+module.exports = { Client, addressOf, connect, connectTo, requestText };

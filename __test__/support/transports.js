@@ -58,6 +58,26 @@ const transports = [
   },
 ];
 
+/** Those of HTTP/2. */
+const http2Transports = [
+  { name: 'h2c', scheme: 'http', createServer: (options, handler) => http2.createServer(options, handler) },
+  {
+    name: 'h2',
+    scheme: 'https',
+    createServer: (options, handler) => http2.createSecureServer({ ...credentials, ...options }, handler),
+  },
+  {
+    name: 'h2 beside http/1.1',
+    scheme: 'https',
+    createServer: (options, handler) =>
+      http2.createSecureServer({ ...credentials, allowHTTP1: true, ...options }, handler),
+    // For those who speak HTTP/1.1.
+    secure: true,
+    connect: connectTls,
+    connected: 'secureConnect',
+  },
+];
+
 /** Whatever a test left open; servers of node:http2 have no method for it. */
 function closeEverything(server) {
   server.close();
@@ -65,4 +85,4 @@ function closeEverything(server) {
   else createHttpTerminator({ server, httpResponseTimeout: 0 }).terminate();
 }
 
-module.exports = { closeEverything, credentials, transports, trust };
+module.exports = { closeEverything, credentials, http2Transports, transports, trust };

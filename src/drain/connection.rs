@@ -117,7 +117,12 @@ impl Connection {
 
     /// Whether nothing is under way: no request in flight, none arriving, not hijacked.
     pub(super) fn is_quiet(&self) -> bool {
-        self.requests == 0 && !self.receiving && !self.hijacked
+        self.is_quiet_but_for_receiving() && !self.receiving
+    }
+
+    /// The same, but a request may be arriving.
+    pub(super) fn is_quiet_but_for_receiving(&self) -> bool {
+        self.requests == 0 && !self.hijacked
     }
 
     /// Whether it is quiet, and nothing is done about it yet.
@@ -187,18 +192,23 @@ impl Connection {
     fn cut_at_deadline(&self) -> u32 {
         match self.course {
             Course::Destroyed => 0,
-            Course::Leaving(_) | Course::Lingering { .. } => self.requests,
-            _ => self.requests + u32::from(self.receiving),
+            _ => self.requests + u32::from(self.is_cut_in_half()),
         }
     }
 
+    /// Whether half a request is lost if this connection is destroyed now. Behind FIN it counts for nothing.
+    pub(super) fn is_cut_in_half(&self) -> bool {
+        self.receiving && !self.is_leaving()
+    }
+
     /// How many requests are lost with this connection, now that it has closed.
-    pub(super) fn cut_by_close(&self) -> u32 {
+    pub(super) fn cut_by_close(&self, by_peer: bool) -> u32 {
         match self.course {
             Course::Leaving(_) | Course::Lingering { .. } => self.requests,
             Course::Destroyed => self.destroyed_as.map_or(0, |(_, cut)| cut),
-            // The peer went away by itself: it does not want its answers any more.
-            _ => 0,
+            _ if by_peer => 0,
+            // Somebody here has closed it, such as a handler that could not go on.
+            _ => self.requests,
         }
     }
 

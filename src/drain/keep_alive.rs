@@ -12,9 +12,12 @@
 //!    is about to ask.
 //! 3. One that has never been used may have been accepted a moment ago. It is kept for [`SPEAKS_WITHIN`],
 //!    too.
-//! 4. But if no more than [`FEW`] connections are busy, in rhythm or just accepted, 1 and 3 do not hold:
+//! 4. One that was busy, and whose answer could not say close because its head had left, is kept for [`ASKS_AGAIN_WITHIN`]
+//!    after the end of that answer: agents have requests that wait for a connection to be free. If it was in rhythm,
+//!    the end counts as its last request. Nobody is kept like that twice.
+//! 5. But if no more than [`FEW`] connections are busy, in rhythm or just accepted, 1 and 3 do not hold:
 //!    that is a test's teardown, whose clients are done, and not a server under load.
-//! 5. All others are closed at once.
+//! 6. All others are closed at once.
 //!
 //! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is
 //! later than that. The gaps are smoothed as TCP smooths its round-trip time (RFC 6298, section 2).
@@ -29,6 +32,10 @@ pub const RHYTHM_AT_MOST: Duration = Duration::from_millis(500);
 
 /// How long after it was accepted a connection may be silent before it counts as idle.
 pub const SPEAKS_WITHIN: Duration = Duration::from_millis(250);
+
+/// How long after an answer that said nothing of it a client may take to ask again. Most that have another request
+/// waiting send it in less, and a teardown should not notice.
+pub const ASKS_AGAIN_WITHIN: Duration = Duration::from_millis(5);
 
 /// So many connections at once may have been left behind by the clients of a test.
 pub const FEW: usize = 3;
@@ -69,6 +76,11 @@ pub struct Rhythm {
 }
 
 impl Rhythm {
+    /// Until when the next request is to be expected, if the last one has been answered only now.
+    pub(super) fn goes_on_until(self, now: Instant) -> Instant {
+        Self { last: now, ..self }.holds_until()
+    }
+
     /// Until when the next request is to be expected.
     pub(super) fn holds_until(self) -> Instant {
         self.last + self.gap.saturating_mul(GAPS).min(RHYTHM_AT_MOST)

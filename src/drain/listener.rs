@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-/// How long connections may go on waiting to be accepted, when more come all the time.
+/// How long to wait for a moment in which nobody waits to be accepted, where more come all the time. Where none can come,
+/// how long to wait for the next one to be accepted.
 pub const ACCEPT_AT_MOST: Duration = Duration::from_millis(250);
 
 /// Where it can't be known how many connections wait, so many turns of the loop in a row that accept none
@@ -20,8 +21,7 @@ pub(super) enum Listener {
         until: Instant,
         /// How many wait, where that can be known.
         waiting: Option<u32>,
-        /// Whether new connections are held back, or were meant to be.
-        held: bool,
+        hold: Hold,
         /// How many turns in a row have accepted none, and whether the running one has accepted some.
         turns_without: u32,
         accepted: bool,
@@ -30,20 +30,46 @@ pub(super) enum Listener {
     Closed,
 }
 
+/// Whether new connections are kept from a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Nobody has tried. Next: `Asked`.
+    NotAsked,
+    /// Somebody tries, or it can't be done. Next: `Held`.
+    Asked,
+    /// No further connection reaches the listener.
+    Held,
+}
+
 impl Listener {
     pub(super) fn accepting(until: Instant) -> Self {
-        Self::Accepting { until, waiting: None, held: false, turns_without: 0, accepted: false }
+        Self::Accepting { until, waiting: None, hold: Hold::NotAsked, turns_without: 0, accepted: false }
     }
 
     /// Whether new connections are to be held back from now on.
     ///
     /// To find out whether that may be done takes a millisecond or more. A server that nobody is about to
     /// connect to closes in less.
-    pub(super) fn handle_waiting(&mut self, now_waiting: Option<u32>, loaded: bool) -> bool {
-        let Self::Accepting { waiting, held, .. } = self else { return false };
+    pub(super) fn handle_waiting(&mut self, now_waiting: Option<u32>, loaded: bool, now: Instant) -> bool {
+        let Self::Accepting { until, waiting, hold, .. } = self else { return false };
+        let fewer = now_waiting.zip(*waiting).is_some_and(|(now_waiting, before)| now_waiting < before);
         *waiting = now_waiting;
-        let hold = now_waiting.is_some_and(|waiting| waiting > 0 || loaded);
-        hold && !std::mem::replace(held, hold)
+        if *hold == Hold::Held && fewer {
+            // There is an end to them. On a busy machine, it may take a while to come.
+            *until = now + ACCEPT_AT_MOST;
+        }
+        let try_it = *hold == Hold::NotAsked && now_waiting.is_some_and(|waiting| waiting > 0 || loaded);
+        if try_it {
+            *hold = Hold::Asked;
+        }
+        try_it
+    }
+
+    /// No further connection reaches it.
+    pub(super) fn handle_held(&mut self) {
+        if let Self::Accepting { hold, .. } = self {
+            *hold = Hold::Held;
+        }
     }
 
     pub(super) fn handle_accepted(&mut self) {

@@ -75,7 +75,7 @@ use slab::Slab;
 
 use connection::{Connection, Course, Tally};
 
-use keep_alive::{FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
+use keep_alive::{ASKS_AGAIN_WITHIN, FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
 use listener::{ACCEPT_AT_MOST, Listener};
 
 pub use connection::{Arriving, State, Transport};
@@ -164,9 +164,12 @@ pub enum Action {
     /// whose last request is younger than this; and, in the end, [`Drain::handle_quiet`] for the number of
     /// the others.
     Survey(Duration),
+    /// The same, when no turn of the loop is going to read what the kernel holds: so a connection on which it
+    /// holds something is receiving, too.
+    LastSurvey(Duration),
     /// Call [`Drain::handle_accept_queue`] now, and once before every turn.
     WatchListener,
-    /// Let no further connection reach the listener, if that can be done.
+    /// Let no further connection reach the listener, and call [`Drain::handle_listener_held`], if that can be done.
     HoldListener,
     /// Stop listening, and call [`Drain::handle_server_closed`] when the server has closed.
     CloseServer,
@@ -198,6 +201,8 @@ pub enum Action {
     CloseSession(ConnectionId),
     /// List what is in flight on this connection among the requests cut.
     Cut(ConnectionId),
+    /// List a request of which this connection has received a part among the requests cut.
+    CutHalf(ConnectionId),
     /// Close this connection at once, whatever is under way on it.
     Destroy(ConnectionId),
     /// Call [`Drain::handle_turned`] after the event loop has polled for input once.
@@ -420,7 +425,7 @@ impl Drain {
     /// So many connections wait to be accepted, or nobody knows.
     pub fn handle_accept_queue(&mut self, waiting: Option<u32>, now: Instant) {
         let loaded = self.is_loaded(now);
-        if self.listener.handle_waiting(waiting, loaded) {
+        if self.listener.handle_waiting(waiting, loaded, now) {
             self.actions.push_back(Action::HoldListener);
             self.await_turn_unless_awaited();
         } else if self.listener.is_done(now) {
@@ -429,6 +434,11 @@ impl Drain {
             self.await_turn_unless_awaited();
         }
         self.assert_invariants();
+    }
+
+    /// No further connection reaches the listener.
+    pub fn handle_listener_held(&mut self) {
+        self.listener.handle_held();
     }
 
     /// A request's head is complete. `more` says that bytes beyond this request have been received as
@@ -478,7 +488,7 @@ impl Drain {
             }
             _ if finished.said_close => connection.course = Course::Leaving(Tally::Drained),
             // Until the loop has turned, a pipelined request may still be among what was received.
-            _ if phase == Phase::Draining && connection.is_quiet() => self.end(id, now),
+            _ if phase == Phase::Draining && connection.is_quiet() => self.part_with_answered(id, finished.late, now),
             _ => {}
         }
         self.assert_invariants();
@@ -542,6 +552,25 @@ impl Drain {
         self.assert_invariants();
     }
 
+    /// The TLS handshake on this connection has ended, so what has been received is no part of a request. Its peer
+    /// has as long to speak as if it had just been accepted.
+    pub fn handle_secured(&mut self, id: ConnectionId, now: Instant) {
+        let terminating = self.is_terminating();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let is_shaking_hands = connection.is_quiet_but_for_receiving() && !connection.multiplexed;
+        if !terminating || !is_shaking_hands || connection.is_leaving() {
+            return;
+        }
+        let until = now + SPEAKS_WITHIN;
+        connection.receiving = false;
+        connection.accepted_until = Some(until);
+        if self.phase == Phase::Draining {
+            let kept = if let Course::Kept { until } = connection.course { Some(until) } else { None };
+            self.keep(id, kept.map_or(until, |kept| kept.max(until)));
+        }
+        self.assert_invariants();
+    }
+
     /// Against what [`Drain::handle_request_started`] said, no further request follows.
     pub fn handle_nothing_more(&mut self, id: ConnectionId) {
         let terminating = self.is_terminating();
@@ -566,12 +595,23 @@ impl Drain {
         self.assert_invariants();
     }
 
-    /// The connection is gone, whoever closed it.
-    pub fn handle_closed(&mut self, id: ConnectionId, now: Instant) {
+    /// An answer on a multiplexed connection was broken off, and not by its client.
+    pub fn handle_request_broken_off(&mut self, id: ConnectionId) {
+        let terminating = self.is_terminating();
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if connection.end_request() && terminating && !connection.is_leaving() {
+            self.report.requests.cut += 1;
+        }
+        self.assert_invariants();
+    }
+
+    /// The connection is gone. `by_peer` says that it was the peer who closed it: then it does not want the
+    /// answers any more that are missing.
+    pub fn handle_closed(&mut self, id: ConnectionId, by_peer: bool, now: Instant) {
         let terminating = self.is_terminating();
         let Some(connection) = self.connections.get(id) else { return };
         if terminating {
-            let cut = connection.cut_by_close();
+            let cut = connection.cut_by_close(by_peer);
             if cut > 0 && connection.course != Course::Destroyed {
                 self.actions.push_back(Action::Cut(id));
             }
@@ -791,7 +831,9 @@ impl Drain {
 
     fn survey(&mut self) {
         self.surveying = true;
-        self.actions.push_back(Action::Survey(self.keep_alive.horizon()));
+        let horizon = self.keep_alive.horizon();
+        let is_last = self.phase == Phase::Reading && self.timeout == Some(Duration::ZERO);
+        self.actions.push_back(if is_last { Action::LastSurvey(horizon) } else { Action::Survey(horizon) });
     }
 
     fn await_turn(&mut self) {
@@ -846,6 +888,23 @@ impl Drain {
     /// Whether so much goes on that more is to be expected, as it is not of a test's last few connections.
     fn is_loaded(&self, now: Instant) -> bool {
         self.connections.iter().filter(|(_, connection)| connection.is_lively(now)).count() > FEW
+    }
+
+    /// Lets go of a connection whose answer did not say close. If its request came before the termination, its client
+    /// was told nothing, and may be about to send again; see [`keep_alive`]. A later one had its answer told to say so.
+    fn part_with_answered(&mut self, id: ConnectionId, late: bool, now: Instant) {
+        let until = match self.keep_alive {
+            _ if late => None,
+            KeepAlive::For(_) => self.window.map(Window::end),
+            KeepAlive::Auto => {
+                let rhythm = self.connections[id].rhythm.filter(|_| self.is_loaded(now));
+                rhythm.map(|rhythm| rhythm.goes_on_until(now)).max(Some(now + ASKS_AGAIN_WITHIN))
+            }
+        };
+        match until {
+            Some(until) if until > now => self.keep(id, until),
+            _ => self.end(id, now),
+        }
     }
 
     fn keep_until(&mut self, id: ConnectionId, until: Option<Instant>, now: Instant) {
@@ -983,8 +1042,14 @@ impl Drain {
     }
 
     fn destroy(&mut self, id: ConnectionId) {
-        if self.connections[id].destroy() {
+        let connection = &mut self.connections[id];
+        let half = connection.is_cut_in_half();
+        let cut = connection.destroy() && !connection.is_quiet_but_for_receiving();
+        if cut {
             self.actions.push_back(Action::Cut(id));
+        }
+        if half {
+            self.actions.push_back(Action::CutHalf(id));
         }
         self.actions.push_back(Action::Destroy(id));
     }

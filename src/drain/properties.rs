@@ -16,7 +16,7 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::test_runner::RngAlgorithm;
 
-use super::keep_alive::{CROWD, GAPS, RHYTHM_AT_MOST};
+use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, GAPS, RHYTHM_AT_MOST};
 use super::*;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -306,7 +306,8 @@ proptest! {
                 drain.handle_receiving(unknown);
                 drain.handle_nothing_more(unknown);
                 drain.handle_answered_early(unknown, *now);
-                drain.handle_closed(unknown, *now);
+                drain.handle_closed(unknown, true, *now);
+                drain.handle_request_broken_off(unknown);
             }
             prop_assert!(format!("{drain:#?}") == before, "{before} has become {drain:#?}");
         }
@@ -492,7 +493,10 @@ proptest! {
     fn whoever_is_there_is_looked_for_when_the_delay_begins_and_when_it_is_over(script in script()) {
         let world = World::at_the_end_of(script);
         for Moment { action, termination, .. } in &world.history {
-            let (Action::Survey(horizon), Some(termination)) = (action, termination) else { continue };
+            let (Action::Survey(horizon) | Action::LastSurvey(horizon), Some(termination)) = (action, termination) else {
+                continue;
+            };
+            prop_assert_eq!(matches!(action, Action::LastSurvey(_)), termination.expired);
             let looked_for_before = termination.drains_after.is_some() && termination.told.contains(&Milestone::Delaying);
             prop_assert_eq!(termination.surveys, usize::from(looked_for_before));
             let at_once = termination.keep_alive == KeepAlive::For(Duration::ZERO);
@@ -566,8 +570,11 @@ proptest! {
                     Step::Hijack(id) => drain.handle_hijacked(id),
                     Step::Receive(id) => drain.handle_receiving(id),
                     Step::ReceiveUnnoticed(id) => drain.handle_answered_early(id, now),
+                    Step::Secure(id) => drain.handle_secured(id, now),
                     Step::NothingMore(id) => drain.handle_nothing_more(id),
-                    Step::Leave(id) | Step::SocketCloses(id) => drain.handle_closed(id, now),
+                    Step::Leave(id) | Step::SocketCloses(id) => drain.handle_closed(id, true, now),
+                    Step::Break(id) => drain.handle_closed(id, false, now),
+                    Step::BreakOff(id) => drain.handle_request_broken_off(id),
                     Step::ServerCloses => drain.handle_server_closed(now),
                     Step::Turn => drain.handle_turned(now),
                     Step::StartTask => drain.handle_task_started(),
@@ -649,10 +656,16 @@ enum Step {
     Receive(usize),
     /// Half a request comes, and the caller will not notice before it looks.
     ReceiveUnnoticed(usize),
+    /// A TLS handshake ends.
+    Secure(usize),
     /// No further request follows the one that was said to be followed.
     NothingMore(usize),
     /// The peer closes.
     Leave(usize),
+    /// Somebody here closes, and not because the machine asked for it.
+    Break(usize),
+    /// Somebody here resets a stream.
+    BreakOff(usize),
     /// Of the sockets on their way out, one has closed.
     SocketCloses(usize),
     ServerCloses,
@@ -745,6 +758,8 @@ fn event() -> impl Strategy<Value = Step> {
         4 => (place(), up_to(200 * MILLISECOND)).prop_map(|(place, gap)| Step::Measure(place, gap)),
         1 => place().prop_map(Step::Hijack),
         1 => place().prop_map(Step::Leave),
+        1 => place().prop_map(Step::Break),
+        1 => place().prop_map(Step::BreakOff),
         4 => place().prop_map(Step::SocketCloses),
     ];
     let requests = prop_oneof![
@@ -754,6 +769,7 @@ fn event() -> impl Strategy<Value = Step> {
         2 => place().prop_map(Step::Pong),
         1 => place().prop_map(Step::Receive),
         2 => place().prop_map(Step::ReceiveUnnoticed),
+        1 => place().prop_map(Step::Secure),
         1 => place().prop_map(Step::NothingMore),
     ];
     let others = prop_oneof![
@@ -859,6 +875,8 @@ struct Peer {
     unheard: bool,
     /// It was idle when the loop had read what had come in before the delay was over.
     idle_at_parting: bool,
+    /// Until when its next request is to be expected, if the answer to its last one could not say close.
+    untold_until: Option<Instant>,
     /// Oldest first. What is lost behind FIN stays.
     in_flight: VecDeque<Came>,
     /// Half a request has come.
@@ -888,6 +906,8 @@ struct Peer {
     forced: bool,
     /// Its socket closes by itself.
     closing: bool,
+    /// Somebody here has closed it.
+    broken: bool,
     /// A request on it has been cut, or it has, being a tunnel.
     cut: bool,
     /// It has been listed as such.
@@ -908,6 +928,7 @@ impl Peer {
             rhythm: None,
             unheard: true,
             idle_at_parting: false,
+            untold_until: None,
             in_flight: VecDeque::new(),
             receiving: false,
             unnoticed: false,
@@ -924,6 +945,7 @@ impl Peer {
             destroyed: false,
             forced: false,
             closing: false,
+            broken: false,
             cut: false,
             listed: false,
         }
@@ -1061,7 +1083,7 @@ impl Termination {
             KeepAlive::Auto => expected,
             KeepAlive::For(_) => self.window_ends().filter(|_| peer.idle_at_parting),
         };
-        kept.max(peer.may_speak_until()).max(Some(parting.at))
+        kept.max(peer.untold_until).max(peer.may_speak_until()).max(Some(parting.at))
     }
 
     /// By when the last of those known by their number only is to be closed.
@@ -1192,8 +1214,11 @@ impl World {
             Step::Hijack(place) => self.at(place, Self::hijack),
             Step::Receive(place) => self.at(place, Self::receive),
             Step::ReceiveUnnoticed(place) => self.at(place, Self::receive_unnoticed),
+            Step::Secure(place) => self.at(place, Self::secure),
             Step::NothingMore(place) => self.at(place, Self::nothing_more),
             Step::Leave(place) => self.at(place, Self::close),
+            Step::Break(place) => self.at(place, Self::break_connection),
+            Step::BreakOff(place) => self.at(place, Self::break_off),
             Step::SocketCloses(place) => self.socket_closes(place),
             Step::ServerCloses => self.server_closes(),
             Step::Turn => self.turn(),
@@ -1375,6 +1400,10 @@ impl World {
         }
         // Node sees to that by itself.
         peer.closing |= said_close;
+        if answered == Some(Came::Before) && !said_close {
+            self.leave_untold(socket);
+        }
+        let peer = peer_of(&mut self.open, socket);
         let (Some(id), Some(termination)) = (peer.id, &mut self.termination) else { return };
         peer.leaving |= said_close;
         match answered {
@@ -1385,6 +1414,19 @@ impl World {
         let finished = Finished { arriving, said_close, late: answered == Some(Came::During) };
         self.drain.handle_request_finished(id, finished, self.now);
         self.obey();
+    }
+
+    /// Its client has been answered, and does not know that it is to go.
+    fn leave_untold(&mut self, socket: Socket) {
+        let Some(termination) = self.termination.as_ref().filter(|termination| termination.parting.is_some()) else {
+            return;
+        };
+        let loaded = self.open.values().filter(|peer| peer.is_lively(self.now)).count() > FEW;
+        let window = termination.window_ends();
+        let peer = peer_of(&mut self.open, socket);
+        let rhythm =
+            peer.rhythm.filter(|_| loaded).map(|Rhythm { gap, .. }| self.now + (gap * GAPS).min(RHYTHM_AT_MOST));
+        peer.untold_until = window.or(rhythm.max(Some(self.now + ASKS_AGAIN_WITHIN)));
     }
 
     fn abort(&mut self, socket: Socket) {
@@ -1452,6 +1494,18 @@ impl World {
         self.peer(socket).unnoticed = true;
     }
 
+    fn secure(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        let unused = peer.last.is_none() && !peer.hijacked && !peer.session && !peer.answered_early;
+        let (true, false, Some(id), Some(_)) = (unused, peer.leaving, peer.id, &self.termination) else { return };
+        // It was not idle, or it still is.
+        peer.idle_at_parting &= !std::mem::take(&mut peer.receiving);
+        peer.was_busy = false;
+        peer.accepted = Some(self.now);
+        self.drain.handle_secured(id, self.now);
+        self.obey();
+    }
+
     fn nothing_more(&mut self, socket: Socket) {
         let peer = peer_of(&mut self.open, socket);
         if peer.hijacked || peer.session || peer.in_flight.is_empty() {
@@ -1464,6 +1518,23 @@ impl World {
         }
     }
 
+    fn break_connection(&mut self, socket: Socket) {
+        self.peer(socket).broken = true;
+        self.close(socket);
+    }
+
+    fn break_off(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        if !peer.session || peer.leaving || peer.end_one().is_none() {
+            return;
+        }
+        if let (Some(id), Some(termination)) = (peer.id, &mut self.termination) {
+            termination.expected.requests.cut += 1;
+            self.drain.handle_request_broken_off(id);
+            self.obey();
+        }
+    }
+
     fn close(&mut self, socket: Socket) {
         let Some(mut peer) = self.open.remove(&socket) else { return };
         let (Some(id), Some(termination)) = (peer.id, &mut self.termination) else {
@@ -1472,7 +1543,7 @@ impl World {
             return;
         };
         // What was destroyed was counted then, and a peer that goes by itself wants no answers.
-        if peer.leaving && !peer.destroyed {
+        if (peer.leaving || peer.broken) && !peer.destroyed {
             peer.cut |= !peer.in_flight.is_empty();
             termination.expected.requests.cut += count(&peer.in_flight);
         }
@@ -1481,8 +1552,9 @@ impl World {
             connections if peer.was_busy => connections.drained += 1,
             connections => connections.idle += 1,
         }
+        let broken = peer.broken;
         self.closing = Some(peer);
-        self.drain.handle_closed(id, self.now);
+        self.drain.handle_closed(id, !broken, self.now);
         self.obey();
         self.closed.extend(self.closing.take());
     }
@@ -1703,7 +1775,7 @@ impl World {
         self.drain.handle_quiet(0, 0, self.now);
         for peer in self.open.values_mut() {
             if let Some(id) = peer.id.take() {
-                self.drain.handle_closed(id, self.now);
+                self.drain.handle_closed(id, true, self.now);
             }
         }
         self.obey();
@@ -1806,6 +1878,10 @@ impl World {
             Kernel { tells: false, .. } => None,
         };
         if let Some(termination) = &mut self.termination {
+            // With nobody following, each one that is accepted brings the end nearer.
+            if self.held && waiting.zip(termination.said_to_wait).is_some_and(|(now, before)| now < before) {
+                termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+            }
             termination.said_to_wait = waiting;
         }
         self.drain.handle_accept_queue(waiting, self.now);
@@ -1832,6 +1908,10 @@ impl World {
         match action {
             Action::Announce(milestone) => self.hear(milestone),
             Action::Survey(horizon) => self.survey(horizon),
+            Action::LastSurvey(horizon) => {
+                self.look_into_the_kernel();
+                self.survey(horizon);
+            }
             Action::WatchListener => self.watch_listener(),
             Action::HoldListener => self.hold_listener(),
             Action::CloseServer => self.close_server(),
@@ -1854,7 +1934,7 @@ impl World {
                 peer.session_closing = true;
                 peer.closing |= peer.in_flight.is_empty();
             }
-            Action::Cut(id) => self.list(id),
+            Action::Cut(id) | Action::CutHalf(id) => self.list(id),
             Action::Destroy(id) => self.destroy(id),
             Action::AwaitTurn => self.turns_asked += 1,
             Action::Resolve => self.resolve(),
@@ -1877,6 +1957,7 @@ impl World {
         // Where it can't be held, there is nothing new to say.
         if self.kernel.holds {
             self.held = true;
+            self.drain.handle_listener_held();
             self.say_who_waits();
             self.obey();
         }
@@ -1892,6 +1973,16 @@ impl World {
             self.server_closing = true;
         } else {
             self.server_closed();
+        }
+    }
+
+    /// What nobody would read any more is found.
+    fn look_into_the_kernel(&mut self) {
+        for peer in self.open.values_mut().filter(|peer| !peer.hijacked && !peer.session && !peer.leaving) {
+            let found = std::mem::take(&mut peer.unnoticed);
+            peer.receiving |= found;
+            peer.was_busy |= found;
+            peer.answered_early &= !found;
         }
     }
 
@@ -2042,6 +2133,7 @@ fn id_of(action: Action) -> Option<ConnectionId> {
     match action {
         Action::Announce(_)
         | Action::Survey(_)
+        | Action::LastSurvey(_)
         | Action::WatchListener
         | Action::HoldListener
         | Action::CloseServer
@@ -2058,6 +2150,7 @@ fn id_of(action: Action) -> Option<ConnectionId> {
         | Action::Ping(id)
         | Action::CloseSession(id)
         | Action::Cut(id)
+        | Action::CutHalf(id)
         | Action::Destroy(id) => Some(id),
     }
 }

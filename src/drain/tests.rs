@@ -76,7 +76,7 @@ impl Scene {
     }
 
     fn close(&mut self, id: ConnectionId) -> Vec<Action> {
-        self.drain.handle_closed(id, self.now);
+        self.drain.handle_closed(id, true, self.now);
         self.actions()
     }
 
@@ -104,7 +104,7 @@ impl Scene {
         while let Some(action) = self.drain.poll_action() {
             match action {
                 Action::Announce(_) | Action::DestroyQuiet => {}
-                Action::Survey(_) => self.drain.handle_quiet(self.drain.quiet, self.drain.unused, self.now),
+                Action::Survey(_) | Action::LastSurvey(_) => self.drain.handle_quiet(self.drain.quiet, self.drain.unused, self.now),
                 Action::WatchListener | Action::HoldListener => self.drain.handle_accept_queue(Some(0), self.now),
                 action => actions.push(action),
             }
@@ -210,11 +210,39 @@ fn half_a_request_is_cut_at_the_deadline() {
     scene.terminate();
     scene.turn();
     scene.server_closed();
-    assert_eq!(scene.expire(SECOND), [Action::Cut(id), Action::Destroy(id)]);
+    assert_eq!(scene.expire(SECOND), [Action::CutHalf(id), Action::Destroy(id)]);
     assert_eq!(scene.close(id), [Action::Resolve]);
     assert_eq!(scene.drain.report().requests.cut, 1);
     assert_eq!(scene.drain.report().connections.forced, 1);
     assert!(!scene.drain.report().graceful());
+}
+
+#[test]
+fn half_a_request_behind_others_is_listed_besides_them() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 2);
+    scene.drain.handle_receiving(id);
+    scene.terminate();
+    scene.turn();
+    scene.server_closed();
+    assert_eq!(scene.expire(SECOND), [Action::Cut(id), Action::CutHalf(id), Action::Destroy(id)]);
+    scene.close(id);
+    assert_eq!(scene.drain.report().requests.cut, 3);
+}
+
+#[test]
+fn half_a_handshake_is_waited_for_and_its_end_is_no_request() {
+    let mut scene = Scene::new();
+    let id = scene.open(Transport::Tls);
+    scene.drain.handle_receiving(id);
+    scene.terminate();
+    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.pass(SPEAKS_WITHIN), []);
+    scene.drain.handle_secured(id, scene.now);
+    assert_eq!(scene.pass(SPEAKS_WITHIN), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseNotify(id)]);
+    scene.close(id);
+    assert_eq!(scene.drain.report().connections.idle, 1);
 }
 
 #[test]
@@ -301,6 +329,28 @@ fn a_body_that_still_comes_after_an_answer_given_before_is_read_to_its_end() {
     assert_eq!(scene.expire(SECOND), [Action::Destroy(id)]);
     scene.close(id);
     assert!(scene.drain.report().graceful());
+}
+
+#[test]
+fn what_somebody_here_closes_is_cut() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 2);
+    scene.terminate();
+    scene.drain.handle_closed(id, false, scene.now);
+    assert_eq!(scene.actions(), [Action::Cut(id)]);
+    assert_eq!(scene.drain.report().requests.cut, 2);
+    assert_eq!(scene.drain.report().connections.drained, 1);
+}
+
+#[test]
+fn a_stream_that_is_broken_off_is_cut_and_its_session_goes_on() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 2);
+    scene.drain.handle_multiplexed(id, scene.now);
+    scene.terminate();
+    scene.drain.handle_request_broken_off(id);
+    assert_eq!(scene.drain.report().requests.cut, 1);
+    assert_eq!(scene.drain.stats().requests, 1);
 }
 
 #[test]
@@ -648,7 +698,7 @@ fn milestones_are_told_in_order() {
         told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
     }
     scene.drain.handle_quiet(0, 0, scene.now);
-    scene.drain.handle_closed(id, scene.now);
+    scene.drain.handle_closed(id, true, scene.now);
     told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
     told.retain(|action| matches!(action, Action::Announce(_)));
     let expected =
@@ -861,6 +911,64 @@ fn where_nobody_knows_who_waits_two_turns_without_anybody_are_enough() {
     assert_eq!(scene.turn(), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::CloseServer]);
     assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+}
+
+/// A connection in rhythm whose answer has begun, in a crowd of others, and all of them drain.
+fn scene_with_an_answer_begun(keep_alive: KeepAlive) -> (Scene, ConnectionId) {
+    let mut scene = Scene::new();
+    let rhythm = Some(Rhythm { last: scene.now, gap: Duration::from_millis(20) });
+    let id = scene.drain.handle_found(Transport::Plain, true, rhythm);
+    scene.start(id, false);
+    for _ in 0..=FEW {
+        let other = scene.drain.handle_found(Transport::Plain, true, None);
+        scene.start(other, false);
+    }
+    scene.terminate_keeping(keep_alive, None);
+    scene.actions();
+    scene.turn();
+    assert_eq!(scene.drain.phase(), Phase::Draining);
+    (scene, id)
+}
+
+#[test]
+fn who_was_answered_and_not_told_to_go_may_ask_once_more() {
+    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto);
+    scene.now += SECOND;
+    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    scene.now += Duration::from_millis(100);
+    assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+    // If its handler has said otherwise, it is not kept a second time.
+    assert_eq!(scene.finish(id, Finished { late: true, ..KEPT_ALIVE }), [Action::End(id)]);
+}
+
+#[test]
+fn who_was_answered_and_not_told_to_go_is_closed_when_it_has_stopped_asking() {
+    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto);
+    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + keep_alive::GAPS * Duration::from_millis(20)));
+    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::For(Duration::ZERO));
+    assert_eq!(scene.finish(id, KEPT_ALIVE), [Action::End(id)]);
+}
+
+#[test]
+fn all_who_wait_are_accepted_however_long_it_takes_if_nobody_follows() {
+    let mut scene = Scene::new();
+    scene.terminate_within(None);
+    while scene.drain.poll_action().is_some() {}
+    scene.drain.handle_accept_queue(Some(3), scene.now);
+    assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
+    scene.drain.handle_listener_held();
+    scene.drain.handle_accept_queue(Some(3), scene.now);
+    assert_eq!(scene.actions(), [Action::AwaitTurn]);
+    for waiting in [2, 1] {
+        scene.now += ACCEPT_AT_MOST - Duration::from_millis(1);
+        scene.accept(Transport::Plain);
+        scene.drain.handle_accept_queue(Some(waiting), scene.now);
+        assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    }
+    // But not for one that the loop does not accept at all.
+    scene.now += ACCEPT_AT_MOST;
+    assert!(scene.turn().contains(&Action::CloseServer));
 }
 
 #[test]

@@ -1,0 +1,49 @@
+// How the methods of the drop-ins end a server in place of `server.close(callback)`.
+
+// Not the global one, which test runners replace by one that waits for the test.
+const { nextTick } = require('node:process');
+const { invalidArgumentType, serverNotRunning } = require('./errors');
+const { attachmentsOf } = require('./terminator');
+
+/** @typedef {import('../index').HttpTerminator} HttpTerminator */
+/** @typedef {(error: Error | undefined, graceful?: boolean) => void} Callback */
+
+/**
+ * @param {unknown} callback
+ * @returns {Callback}
+ */
+function parseCallback(callback) {
+  if (callback === undefined || callback === null) return () => {};
+  if (typeof callback !== 'function') throw invalidArgumentType('callback', 'of type function', callback);
+  return /** @type {Callback} */ (callback);
+}
+
+/**
+ * Terminates, and calls back as `server.close()` does: right after `close`, with an error if the server was not running.
+ *
+ * @param {import('node:net').Server} server
+ * @param {HttpTerminator} terminator
+ * @param {Callback} callback
+ */
+function stop(server, terminator, callback) {
+  const error = server.listening && terminator.state === 'serving' ? undefined : serverNotRunning();
+  // Not called by the promise itself, which would make a rejection of what a callback throws.
+  terminator.terminate().then(
+    ({ graceful }) => nextTick(callback, error, graceful),
+    (failure) => nextTick(callback, failure, false),
+  );
+}
+
+/**
+ * Ends the upgraded connections and CONNECT tunnels of a server. Without a deadline they would be waited for until
+ * their clients leave.
+ *
+ * @param {HttpTerminator} terminator
+ */
+function endHijacked(terminator) {
+  for (const { open } of attachmentsOf(terminator)) {
+    for (const { hijackedBy, socket } of open) if (hijackedBy !== null) socket.destroySoon();
+  }
+}
+
+module.exports = { endHijacked, parseCallback, stop };

@@ -9,22 +9,25 @@ const { platform } = require('../lib/platform');
 const { pack } = require('../scripts/pack');
 const { OURS, libraries } = require('./libraries');
 const { progress } = require('./progress');
-const { median, rotated } = require('./statistics');
-const { quartiles } = require('./table');
+const { median, rotated, sum } = require('./statistics');
+const { quartiles, spread } = require('./table');
 
 const ROUNDS = 7;
 
-async function measure() {
+async function measure({ quick }) {
   const work = fs.mkdtempSync(path.join(os.tmpdir(), 'install-'));
   try {
-    return table(work);
+    return table(work, quick ? 1 : ROUNDS);
   } finally {
     fs.rmSync(work, { recursive: true });
   }
 }
 
-/** @param {string} work */
-function table(work) {
+/**
+ * @param {string} work
+ * @param {number} rounds
+ */
+function table(work, rounds) {
   const installed = libraries
     .filter(({ version }) => version !== null)
     .map(({ name, version }) => ({
@@ -36,26 +39,42 @@ function table(work) {
     }));
   // Once for the cache, and then in turn.
   for (const library of installed) install(library, []);
-  for (let round = 0; round < ROUNDS; round += 1) {
-    progress(`Installation: round ${round + 1} of ${ROUNDS}`);
+  for (let round = 0; round < rounds; round += 1) {
+    progress(`Installation: round ${round + 1} of ${rounds}`);
     for (const library of rotated(installed, round)) library.times.push(install(library, ['--offline']));
   }
+  const measured = installed.map(({ name, folder, times }) => {
+    const files = filesIn(path.join(folder, 'node_modules'));
+    return {
+      name,
+      packages: files.filter((file) => /node_modules\/(@[^/]+\/)?[^/@]+\/package\.json$/.test(file)).length,
+      files: files.length,
+      kibibytes: Math.round(sum(files.map((file) => fs.statSync(file).size)) / 1024),
+      seconds: times.map((time) => time / 1000),
+    };
+  });
+  const byLibrary = (value) => Object.fromEntries(measured.map((library) => [library.name, value(library)]));
   return {
     title: 'Installation',
     columns: ['', 'packages', 'files', 'KiB', 'seconds', 'quartiles'],
-    rows: installed.map(({ name, folder, times }) => {
-      const files = filesIn(path.join(folder, 'node_modules'));
-      const seconds = times.map((time) => time / 1000);
-      return [
-        name,
-        files.filter((file) => /node_modules\/(@[^/]+\/)?[^/@]+\/package\.json$/.test(file)).length,
-        files.length,
-        Math.round(files.reduce((size, file) => size + fs.statSync(file).size, 0) / 1024),
-        median(seconds).toFixed(2),
-        quartiles(seconds),
-      ];
-    }),
-    notes: [`Medians of ${ROUNDS} installations by npm from its cache. KiB are of the files, without what blocks add.`],
+    rows: measured.map(({ name, packages, files, kibibytes, seconds }) => [
+      name,
+      packages,
+      files,
+      kibibytes,
+      median(seconds).toFixed(2),
+      quartiles(seconds),
+    ]),
+    figures: [
+      { title: 'packages that are installed', digits: 0, values: byLibrary(({ packages }) => ({ value: packages })) },
+      {
+        title: 'size of the installation, KiB',
+        digits: 0,
+        values: byLibrary(({ kibibytes }) => ({ value: kibibytes })),
+      },
+      { title: 'time to install from the cache, s', digits: 2, values: byLibrary(({ seconds }) => spread(seconds)) },
+    ],
+    notes: [`Medians of ${rounds} installations by npm from its cache. KiB are of the files, without what blocks add.`],
   };
 }
 

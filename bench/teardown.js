@@ -5,7 +5,8 @@
 const { start } = require('./child');
 const { OURS, floor, libraries } = require('./libraries');
 const { progress } = require('./progress');
-const { median, quantile, rotated, sum } = require('./statistics');
+const { median, rotated, sum } = require('./statistics');
+const { spread } = require('./table');
 
 const ROUNDS = 4;
 const CYCLES = 50;
@@ -16,12 +17,13 @@ const CYCLES_WITH_UNUSED_CONNECTION = 5;
 
 const variants = [floor, ...libraries].map(({ name }) => name);
 
-async function measure() {
+async function measure({ quick }) {
+  const rounds = quick ? 1 : ROUNDS;
   /** @type {Map<string, { whole: number[], end: number[], endWithUnused: number[], cpu: number[] }>} in milliseconds */
   const measured = new Map(variants.map((name) => [name, { whole: [], end: [], endWithUnused: [], cpu: [] }]));
-  for (let round = 0; round < ROUNDS; round += 1) {
+  for (let round = 0; round < rounds; round += 1) {
     for (const library of rotated(variants, round)) {
-      progress(`Teardown: round ${round + 1} of ${ROUNDS}, ${library}`);
+      progress(`Teardown: round ${round + 1} of ${rounds}, ${library}`);
       const child = start('teardown', ['--no-warnings']);
       await child.ask('cycles', { library, cycles: WARM_UP_CYCLES });
       const { times, cpuMilliseconds } = await child.ask('cycles', { library, cycles: CYCLES });
@@ -38,8 +40,10 @@ async function measure() {
       cpu.push(cpuMilliseconds / CYCLES);
     }
   }
+  const byLibrary = (times) =>
+    Object.fromEntries(libraries.map(({ name }) => [name, spread(times(measured.get(name)))]));
   return {
-    title: `${ROUNDS * CYCLES} cycles of create, listen, request, end with a client that keeps its connection`,
+    title: `${rounds * CYCLES} cycles of create, listen, request, end with a client that keeps its connection`,
     columns: [
       '',
       'all, ms',
@@ -55,24 +59,33 @@ async function measure() {
       return [
         name,
         sum(whole).toFixed(0),
-        ...[whole, end].flatMap((times) => [median(times).toFixed(2), spread(times)]),
+        ...[whole, end].flatMap((times) => [median(times).toFixed(2), quartilesOf(times)]),
         median(cpu).toFixed(2),
         median(endWithUnused).toFixed(1),
       ];
     }),
     notes: [
-      `Medians of cycles in ${ROUNDS} rounds side by side, each library in processes of its own, server and client in one.`,
+      `Medians of cycles in ${rounds} rounds side by side, each library in processes of its own, server and client in one.`,
       `Plain Node is server.close(), which closes idle connections since version 19, and closeAllConnections() after a second;`,
       `${floor.name} is both at once, and cuts everything. Processor time is of whole cycles. Unused: a further connection`,
-      `on which nothing was sent, in ${ROUNDS * CYCLES_WITH_UNUSED_CONNECTION} cycles.`,
+      `on which nothing was sent, in ${rounds * CYCLES_WITH_UNUSED_CONNECTION} cycles.`,
       `${OURS} resolves three turns of the event loop after its end, when nothing of it is left for a test runner to find.`,
+    ],
+    figures: [
+      { title: 'cycle of create, listen, request, end: its end, ms', digits: 2, values: byLibrary(({ end }) => end) },
+      {
+        title: 'the same with a connection that was never used, ms',
+        digits: 1,
+        values: byLibrary(({ endWithUnused }) => endWithUnused),
+      },
     ],
   };
 }
 
 /** @param {number[]} values */
-function spread(values) {
-  return [0.25, 0.75].map((share) => quantile(values, share).toFixed(2)).join(' to ');
+function quartilesOf(values) {
+  const { low, high } = spread(values);
+  return `${low.toFixed(2)} to ${high.toFixed(2)}`;
 }
 
 module.exports = { measure };

@@ -437,6 +437,24 @@ for (const transport of transports) {
         await terminated;
       });
 
+      const kept = { skip: transport.secure && 'nobody can look below TLS' };
+      it('wait in the kernel when the one before is answered', kept, async (test) => {
+        const { handler, arrived, open } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler);
+        const client = await connect(transport, server);
+        await client.write(requestText('/1'));
+        await arrived('/1');
+        // It leaves at once; the server reads it only when its event loop next turns.
+        const written = client.write(requestText('/2'));
+        const terminated = terminator.terminate();
+        open('/1');
+        open('/2');
+        await written;
+        assert.equal(await client.ended, 'FIN');
+        assertPipelined(client.answers, ['/1', '/2']);
+        assert.equal((await terminated).requests.cut, 0);
+      });
+
       it('are answered by handlers that answer at once, when they wait in the kernel', async (test) => {
         const { server, terminator } = await serve(test, transport, (request, response) => {
           response.end(`answer to ${request.url}`);

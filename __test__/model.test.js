@@ -32,9 +32,12 @@ const { it } = require('node:test');
 const { turn } = require('./support/server');
 const { tryScripts } = require('./model/try');
 
+/** The same scripts each time, so that a change can be told from chance; others are tried by hand. */
+const SEED = 600_917_680;
+
 it('random scripts end as they should', { timeout: 300_000 }, async (test) => {
   const [before, descriptors] = [whatIsOpen(), countDescriptors()];
-  const failures = await tryScripts({ scripts: 200, tell: (line) => test.diagnostic(line) });
+  const failures = await tryScripts({ scripts: 200, seed: SEED, tell: (line) => test.diagnostic(line) });
   assert.deepEqual(failures, []);
   // Closed handles are gone a few turns later.
   for (let turns = 0; turns < 1000 && countDescriptors() > descriptors; turns += 1) await turn();

@@ -559,7 +559,7 @@ class Termination {
       this.perform(native.answeredEarly(this.#key, connection.id));
       return;
     }
-    const receiving = http1.isReceiving(connection, this.#active ?? undefined);
+    const receiving = http1.isReceiving(connection, this.#active ?? undefined) || isFollowed(connection);
     if (receiving) this.perform(native.receiving(this.#key, connection.id));
     const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
     connection.intake = first ? Intake.fromBeginning(connection) : Intake.fromNow(connection);
@@ -685,15 +685,15 @@ function unreadAmong(sockets) {
 }
 
 /**
- * Those, of any number, for which it does.
+ * Those, of any number, for which it does, or for which Node keeps what its parser has not seen.
  *
  * @param {Socket[]} sockets
  */
 function unreadOf(sockets) {
-  const unread = [];
+  const unread = new Set(sockets.filter(({ readableLength }) => readableLength > 0));
   for (let place = 0; place < sockets.length; place += LOOKED_AT_TOGETHER) {
     const some = sockets.slice(place, place + LOOKED_AT_TOGETHER);
-    for (const found of unreadAmong(some) ?? []) unread.push(some[found]);
+    for (const found of unreadAmong(some) ?? []) unread.add(some[found]);
   }
   return unread;
 }
@@ -704,6 +704,15 @@ function unreadOf(sockets) {
  */
 function afterTurns(turns, callback) {
   setImmediate(turns === 1 ? callback : () => afterTurns(turns - 1, callback));
+}
+
+/**
+ * Whether the kernel has something behind a request that has come whole. Its answer may leave before that is read.
+ *
+ * @param {Connection} connection
+ */
+function isFollowed({ accepted, newest }) {
+  return newest?.response.req.complete === true && !isRead(accepted);
 }
 
 /** @param {Socket} socket */

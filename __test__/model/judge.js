@@ -96,11 +96,12 @@ class Judgement {
       const overtaken = client.requests.slice(place + 1).some((later) => this.#isUnreadAndLate(later, client));
       // A handler that terminates and answers at once does not know what has come behind its request.
       const unknown = this.director.script.terminatesIn !== null && known?.startedAt < terminatedAt;
+      const isReset = overtaken || (unknown && next !== undefined);
       if (whole && this.listed.has(url) && !this.#isWrittenLate(known))
         this.#wrong(`${url} is listed, and was answered`);
       if (whole && wants && answer.body !== answerTo(request))
         this.#wrong(`another answer to ${url}: ${answer.status}`);
-      if (wants && !whole && !isOver && !overtaken) {
+      if (wants && !whole && !isOver && !isReset) {
         if (end <= client.receivedBefore) {
           if (!known && this.reachedDeadline) this.#halved.add(client.number);
           else if (!this.listed.has(url)) this.#wrong(`${url} was lost`);

@@ -70,7 +70,7 @@ async function play() {
   const rows = [
     idle(client('idle')),
     client('opened, never used').row,
-    ...[19, 29, 37, 95].map((gap) => inRhythm(client(`a request every ${gap} ms`), gap)),
+    ...[19, 29, 37, 45].map((gap) => inRhythm(client(`a request every ${gap} ms`), gap)),
     asking(client('a slow answer'), REPORT),
     asking(client('a download'), DOWNLOAD),
     inTwoParts(client('half a head'), ORDER.slice(0, 25), ORDER.slice(25), 130),

@@ -41,6 +41,11 @@ const runtimes = [
       /are answered by handlers that answer at once, when they wait in the kernel/,
       /are answered when half of the last one is there/,
       /after it has written everything, sent after terminate\(\)/,
+      /ends a server that is about to listen/,
+      /is the last thing waited for/,
+      /wait in the kernel when the one before is answered/,
+      /on which nothing had come, and which is upgraded in time/,
+      /of 0 lists what nobody has read yet/,
     ],
   },
   {
@@ -67,6 +72,8 @@ const runtimes = [
       /are answered by handlers that answer at once, when they wait in the kernel/,
       /are answered when half of the last one is there/,
       /after it has written everything/,
+      /wait in the kernel when the one before is answered/,
+      /of 0 lists what nobody has read yet/,
     ],
   },
 ];

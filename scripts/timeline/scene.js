@@ -14,7 +14,7 @@ const { Client } = require('./client');
 /** @typedef {() => number} Clock gives milliseconds from the signal on */
 
 /** How long everything runs before the signal. */
-const BEFORE_MS = 150;
+const BEFORE_MS = 250;
 const SHUTDOWN_DELAY_MS = 70;
 
 const ORDER_TAKES_MS = 6;

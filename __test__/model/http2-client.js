@@ -150,6 +150,8 @@ class Http2Client {
       await this.#answered();
       for (const request of this.requests) this.#cancel(request);
     }
+    // A session that is destroyed while it connects may never say that it has closed.
+    if (this.leftAt !== null) return;
     await this.ended;
     await Promise.all(this.requests.map(({ settled }) => settled));
   }

@@ -53,7 +53,10 @@ class Judgement {
 
     const open = accepted.filter(({ closedAt }) => closedAt === null || closedAt > terminatedAt).length;
     const { idle, drained, forced } = report.connections;
-    this.#same('all connections', idle + drained + forced, open);
+    // Node's own list may still show one whose client has just gone.
+    const going = accepted.filter(({ closedAt }) => closedAt !== null && closedAt < terminatedAt).length;
+    const counted = idle + drained + forced;
+    if (counted < open || counted > open + going) this.#wrong(`${counted} connections, and not ${open}`);
     if (timeout === FAR && forced > 0) this.#wrong(`${forced} connections were forced`);
 
     const switched = report.cut.filter(({ url }) => url?.endsWith('/switch')).length;
@@ -76,26 +79,25 @@ class Judgement {
     const { requests, terminatedAt } = this.director;
     const { answers, connectedAt, endedAt, endedBy, leftAt } = client;
     // It was over before, or never began.
-    if (endedAt < terminatedAt || endedBy === 'ECONNREFUSED') return;
+    if (endedAt < terminatedAt || endedBy === 'ECONNREFUSED' || this.#isBrokenByNode(client)) return;
     // Whoever comes late may be in the middle of connecting when everything is cut, and nobody has heard of it.
     const isAccepted = this.director.accepted.some(({ port }) => port === client.localPort);
     const isLate = connectedAt === null || connectedAt > terminatedAt || !isAccepted;
     if (isLate && this.reachedDeadline && endedBy !== 'FIN') return;
     // Whoever goes away wants no answers, and nor does whoever half-closes, to Node by default.
     const halfClosed = client.halfClosedAt !== null && (client.isBrokenOff || !this.director.allowsHalfOpen);
-    const wants = leftAt === null && !halfClosed && !this.#isBrokenByNode(client);
+    const wants = leftAt === null && !halfClosed;
     let isOver = client.wroteTooLate;
-    let isFollowing = false;
+    // A handler that terminates and answers at once does not know what has come behind its request.
+    const unknown = client.requests.some(({ url }) => requests.get(url)?.startedAt === terminatedAt - 1);
     client.requests.forEach((request, place) => {
       const { url, end } = request;
       const answer = answers[place];
       const whole = answer?.whole ?? false;
       const known = requests.get(url);
       const next = client.requests[place + 1];
-      // It may have been written just before FIN came, and a reset takes with it what its client has not read yet.
-      const overtaken = client.requests.slice(place + 1).some((later) => this.#isUnreadAndLate(later, client));
-      // A handler that terminates and answers at once does not know what has come behind its request.
-      const unknown = this.director.script.terminatesIn !== null && known?.startedAt < terminatedAt;
+      // It may come when the connection closes, and a reset takes with it what its client has not read yet.
+      const overtaken = client.requests.slice(place + 1).some((later) => this.#isLate(later, client));
       const isReset = overtaken || (unknown && next !== undefined);
       if (whole && this.listed.has(url) && !this.#isWrittenLate(known))
         this.#wrong(`${url} is listed, and was answered`);
@@ -105,10 +107,9 @@ class Judgement {
         if (end <= client.receivedBefore) {
           if (!known && this.reachedDeadline) this.#halved.add(client.number);
           else if (!this.listed.has(url)) this.#wrong(`${url} was lost`);
-          if (!this.reachedDeadline && !isFollowing) this.#wrong(`${url} was cut before the deadline`);
+          if (!this.reachedDeadline && !unknown) this.#wrong(`${url} was cut before the deadline`);
         } else if (known && !this.listed.has(url)) this.#wrong(`the handler for ${url} ran for nothing`);
       }
-      isFollowing ||= unknown;
       // Its handler has said so, or the rest of the request was still to come.
       if (request.answer.connection === 'close' || (end > request.headEnd && request.answer.after !== 'body'))
         isOver = true;
@@ -122,9 +123,9 @@ class Judgement {
     if (wants && !isOver && endedBy !== 'FIN') this.#explain(client);
   }
 
-  /** Whether a request that was written during the termination has never been read. */
-  #isUnreadAndLate({ url, end }, client) {
-    return end > client.receivedBefore && !this.director.requests.has(url);
+  /** Whether a part of a request was written only during the termination. */
+  #isLate({ end }, client) {
+    return end > client.receivedBefore;
   }
 
   /** Its last byte may have left in the very turn in which it was cut. */
@@ -162,7 +163,7 @@ class Judgement {
     const urls = [...client.requests.map(({ url }) => url), `/${client.number}/switch`];
     if (urls.some((url) => this.listed.has(url)) || client.wroteTooLate || client.endedBy === 'FIN') return;
     // It may have come in the very turn in which everything was cut.
-    if (this.reachedDeadline && client.requests.some((request) => this.#isUnreadAndLate(request, client))) return;
+    if (this.reachedDeadline && client.requests.some((request) => this.#isLate(request, client))) return;
     this.#halved.add(client.number);
   }
 

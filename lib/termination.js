@@ -12,7 +12,9 @@ const { Intake } = require('./intake');
 const { closeListener } = require('./listener');
 const native = require('./native');
 const { debug, isObserved, publish } = require('./observer');
+const { QuietConnections } = require('./quiet-connections');
 const { begun, conversationOn } = require('./requests');
+const { isRead, unreadOf } = require('./unread');
 
 const { acceptedSockets, activeSockets, descriptorOf, idleSockets, isBoundHere, socketBelow } = internals;
 
@@ -45,12 +47,6 @@ const PHASES = /** @type {const} */ ({
 const ERRORS_AT_MOST = 100;
 
 /**
- * How many connections are looked at in the kernel before these are closed. A request that comes between
- * the look and the close is lost, so fewer lose less; and looking costs next to nothing.
- */
-const LOOKED_AT_TOGETHER = 16;
-
-/**
  * How long it takes Node to let go of the function that another thread can call: in the first turn of the loop it
  * hears that it is to, in the second it closes a handle, and in the third it tells `async_hooks`.
  */
@@ -67,14 +63,8 @@ class Termination {
    * @type {(Connection | undefined)[]}
    */
   #known = [];
-  /**
-   * How much has been received on each connection on which nothing is under way, and which the machine knows
-   * only as one of many. Those that have never been used come last.
-   *
-   * @type {Map<Socket, number>}
-   */
-  #quiet = new Map();
-  #unused = 0;
+  /** Connections on which nothing is under way, and which the machine knows only as one of many. */
+  #quiet = new QuietConnections();
   /**
    * Idle connections of which a survey decides whether they are quiet.
    *
@@ -126,9 +116,7 @@ class Termination {
   }
 
   stats() {
-    const gone = [...this.#quiet.keys()].filter((socket) => socket.destroyed);
-    for (const socket of gone) this.#forgetQuiet(socket);
-    this.perform(native.quietClosed(this.#key, gone.length, this.#quiet.size, this.#unused));
+    this.#quietClosed(this.#quiet.deleteDestroyed());
     return native.stats(this.#key);
   }
 
@@ -429,7 +417,7 @@ class Termination {
       if (received === 0) continue;
       const conversation = conversationOn(socket);
       if (conversation !== undefined && conversation.oldest !== null) this.#find(socket);
-      else if (this.#isQuiet(conversation)) this.#quiet.set(socket, received);
+      else if (this.#isQuiet(conversation)) this.#quiet.add(socket, received);
       else this.#undecided.push(socket);
     }
     this.#active = activeSockets(this.#server);
@@ -480,11 +468,10 @@ class Termination {
   #include(connection) {
     const { socket } = connection;
     this.#enter(connection);
-    const received = this.#quiet.get(socket);
+    const received = this.#quiet.delete(socket);
     if (received !== undefined) {
       connection.intake = Intake.from(connection, received);
-      this.#forgetQuiet(socket);
-      this.perform(native.quiet(this.#key, this.#quiet.size, this.#unused));
+      this.perform(native.quiet(this.#key, this.#quiet.size, this.#quiet.unused));
     }
     this.perform(native.due(this.#key));
   }
@@ -501,22 +488,21 @@ class Termination {
     // What was seen in this tick, when the termination began, is still true.
     if (this.#active === null) {
       // Of those that were quiet at the last survey, clients may have closed some.
-      for (const socket of this.#quiet.keys()) if (socket.destroyed) gone += 1;
+      gone = this.#quiet.deleteDestroyed();
       this.#look();
     }
     for (const socket of this.#undecided) {
       const last = conversationOn(socket)?.last ?? Number.NaN;
-      if (this.#transport === Transport.Plain && last < since) this.#quiet.set(socket, socket.bytesRead);
+      if (this.#transport === Transport.Plain && last < since) this.#quiet.add(socket, socket.bytesRead);
       else this.#find(socket);
     }
-    for (const socket of this.#silent) this.#quiet.set(socket, 0);
-    this.#unused = this.#silent.length;
+    for (const socket of this.#silent) this.#quiet.add(socket, 0);
     this.#undecided = [];
     this.#silent = [];
     this.#observe();
     if (isLast) this.#observeUnread();
     this.#active = null;
-    this.perform(native.quietClosed(this.#key, gone, this.#quiet.size, this.#unused));
+    this.#quietClosed(gone);
   }
 
   #observe() {
@@ -525,8 +511,8 @@ class Termination {
 
   /** Finds the connections for which the kernel holds what may be a request. */
   #observeUnread() {
-    for (const socket of unreadOf([...this.#quiet.keys()])) {
-      this.#forgetQuiet(socket);
+    for (const socket of unreadOf([...this.#quiet.sockets])) {
+      this.#quiet.delete(socket);
       this.perform(native.receiving(this.#key, this.#find(socket).id));
     }
     const known = [...this.#attachment.open].filter(
@@ -600,37 +586,13 @@ class Termination {
 
   /** @param {number} count */
   #closeQuiet(count) {
-    const sockets = [];
-    for (const socket of this.#quiet.keys()) if (sockets.push(socket) === count) break;
-    let closed = 0;
-    for (let place = 0; place < sockets.length; place += LOOKED_AT_TOGETHER) {
-      closed += this.#closeTheSilent(sockets.slice(place, place + LOOKED_AT_TOGETHER));
-    }
-    this.perform(native.quietClosed(this.#key, closed, this.#quiet.size, this.#unused));
-  }
-
-  /**
-   * @param {Socket[]} sockets
-   * @returns {number} how many of them were
-   */
-  #closeTheSilent(sockets) {
-    const unread = unreadAmong(sockets);
-    let closed = 0;
-    for (let place = 0; place < sockets.length; place += 1) {
-      const socket = sockets[place];
-      if (socket.destroyed || (socket.bytesRead === this.#quiet.get(socket) && !unread?.includes(place))) {
-        this.#forgetQuiet(socket);
-        socket.destroy();
-        closed += 1;
-      } else {
-        this.perform(native.receiving(this.#key, this.#find(socket).id));
-      }
-    }
-    return closed;
+    const { closed, receiving } = this.#quiet.close(count);
+    for (const socket of receiving) this.perform(native.receiving(this.#key, this.#find(socket).id));
+    this.#quietClosed(closed);
   }
 
   #destroyQuiet() {
-    for (const socket of this.#quiet.keys()) socket.destroy();
+    for (const socket of this.#quiet.sockets) socket.destroy();
     // Whatever else is open has escaped everything that is known of Node.
     for (const socket of acceptedSockets(this.#server)) if (!connections.has(socket)) socket.destroy();
     this.#quietAreClosed();
@@ -640,14 +602,12 @@ class Termination {
   #quietAreClosed() {
     const closed = this.#quiet.size;
     this.#quiet.clear();
-    this.#unused = 0;
-    this.perform(native.quietClosed(this.#key, closed, 0, 0));
+    this.#quietClosed(closed);
   }
 
-  /** @param {Socket} socket */
-  #forgetQuiet(socket) {
-    if (this.#quiet.get(socket) === 0) this.#unused -= 1;
-    this.#quiet.delete(socket);
+  /** @param {number} count how many there are less since the machine was last told */
+  #quietClosed(count) {
+    this.perform(native.quietClosed(this.#key, count, this.#quiet.size, this.#quiet.unused));
   }
 }
 
@@ -671,33 +631,6 @@ function addressOf(server) {
   return typeof address === 'string' ? null : address;
 }
 
-/** One array for all calls: to make one, and to pass it for the first time, takes longer than the look itself. */
-const descriptors = new Int32Array(LOOKED_AT_TOGETHER);
-
-/**
- * The places of those for which the kernel holds unread bytes.
- *
- * @param {Socket[]} sockets at most `LOOKED_AT_TOGETHER`
- */
-function unreadAmong(sockets) {
-  for (let place = 0; place < sockets.length; place += 1) descriptors[place] = descriptorOf(sockets[place]);
-  return native.unread(descriptors, sockets.length);
-}
-
-/**
- * Those, of any number, for which it does, or for which Node keeps what its parser has not seen.
- *
- * @param {Socket[]} sockets
- */
-function unreadOf(sockets) {
-  const unread = new Set(sockets.filter(({ readableLength }) => readableLength > 0));
-  for (let place = 0; place < sockets.length; place += LOOKED_AT_TOGETHER) {
-    const some = sockets.slice(place, place + LOOKED_AT_TOGETHER);
-    for (const found of unreadAmong(some) ?? []) unread.add(some[found]);
-  }
-  return unread;
-}
-
 /**
  * @param {number} turns of the event loop
  * @param {() => void} callback
@@ -713,11 +646,6 @@ function afterTurns(turns, callback) {
  */
 function isFollowed({ accepted, newest }) {
   return newest?.response.req.complete === true && !isRead(accepted);
-}
-
-/** @param {Socket} socket */
-function isRead(socket) {
-  return unreadAmong([socket]) === null;
 }
 
 exports.Termination = Termination;

@@ -1,0 +1,47 @@
+// What the kernel has received on connections and Node has not read yet. A connection that is closed with something
+// unread is reset, and the request in it is lost.
+
+const { descriptorOf } = require('./internals');
+const native = require('./native');
+
+/** @typedef {import('node:net').Socket} Socket */
+
+/**
+ * How many connections are looked at in one call. A request that comes between the look and the close is lost, so
+ * fewer lose less; and looking costs next to nothing.
+ */
+const LOOKED_AT_TOGETHER = 16;
+
+/** One array for all calls: to make one, and to pass it for the first time, takes longer than the look itself. */
+const descriptors = new Int32Array(LOOKED_AT_TOGETHER);
+
+/**
+ * The places of those for which the kernel holds unread bytes, or null if there are none.
+ *
+ * @param {Socket[]} sockets at most `LOOKED_AT_TOGETHER`
+ */
+function unreadAmong(sockets) {
+  for (let place = 0; place < sockets.length; place += 1) descriptors[place] = descriptorOf(sockets[place]);
+  return native.unread(descriptors, sockets.length);
+}
+
+/**
+ * Those, of any number, for which it does, or for which Node keeps what its parser has not seen.
+ *
+ * @param {Socket[]} sockets
+ */
+function unreadOf(sockets) {
+  const unread = new Set(sockets.filter(({ readableLength }) => readableLength > 0));
+  for (let place = 0; place < sockets.length; place += LOOKED_AT_TOGETHER) {
+    const some = sockets.slice(place, place + LOOKED_AT_TOGETHER);
+    for (const found of unreadAmong(some) ?? []) unread.add(some[found]);
+  }
+  return unread;
+}
+
+/** @param {Socket} socket */
+function isRead(socket) {
+  return unreadAmong([socket]) === null;
+}
+
+module.exports = { LOOKED_AT_TOGETHER, isRead, unreadAmong, unreadOf };

@@ -9,7 +9,7 @@ const peerPackage = require('http-shutdown');
 const { version } = require('http-shutdown/package.json');
 const ourPackage = require('http-terminator-native/http-shutdown');
 const { requestText } = require('./support/client');
-const { commonCases, compare, OWN_PATIENCE, PEER_PATIENCE } = require('./support/differential');
+const { commonCases, compare, refused, OWN_PATIENCE, PEER_PATIENCE } = require('./support/differential');
 const { gatedHandler, turn } = require('./support/server');
 const { root } = require('./support/process');
 const { closeEverything } = require('./support/transports');
@@ -34,19 +34,8 @@ const SHUT = 'calls back ()';
 const NOT_RUNNING = 'calls back (ERR_SERVER_NOT_RUNNING)';
 const { upgraded, neverListened, aboutToListen, ...common } = commonCases(SHUT, NOT_RUNNING);
 
-const wrong = (name, call) => ({
-  name: `arguments: ${name}`,
-  async play({ subject: { addShutdown } }) {
-    try {
-      call(addShutdown);
-      return 'accepted';
-    } catch (error) {
-      return `${error.name} ${error.code}`;
-    }
-  },
-  ours: 'TypeError ERR_INVALID_ARG_TYPE',
-  why: 'a mistake is said at once, in a way to match on',
-});
+const wrong = (name, call) =>
+  refused(`arguments: ${name}`, ({ addShutdown }) => call(addShutdown), 'TypeError ERR_INVALID_ARG_TYPE');
 
 const peer = {
   ...subject(`http-shutdown ${version}`, peerPackage, PEER_PATIENCE),

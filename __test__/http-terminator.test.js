@@ -7,7 +7,7 @@ const peerPackage = require('http-terminator');
 const { version } = require('http-terminator/package.json');
 const ourPackage = require('..');
 const { requestText } = require('./support/client');
-const { commonCases, compare, OWN_PATIENCE, PEER_PATIENCE } = require('./support/differential');
+const { commonCases, compare, refused, OWN_PATIENCE, PEER_PATIENCE } = require('./support/differential');
 const { gatedHandler } = require('./support/server');
 
 const subject = (name, { createHttpTerminator: create }, deadline, patience) => ({
@@ -49,20 +49,8 @@ const hanging = (name, options) => ({
 });
 
 /** These options are refused. */
-const wrong = (name, options, code) => ({
-  name: `options: ${name}`,
-  async play({ subject: { create } }) {
-    const server = http.createServer();
-    try {
-      create({ server, ...options });
-      return 'accepted';
-    } catch (error) {
-      return `${error.name} ${error.code}`;
-    }
-  },
-  ours: code,
-  why: 'a mistake is said at once, in a way to match on, and nothing has been attached',
-});
+const wrong = (name, options, code) =>
+  refused(`options: ${name}`, ({ create }) => create({ server: http.createServer(), ...options }), code);
 
 compare(peer, ours, [
   ...Object.values(commonCases('resolves', 'resolves')),

@@ -531,6 +531,47 @@ for (const transport of transports) {
         });
       }
 
+      it('is waited for if it is another one, behind an answer that says close', async (test) => {
+        const [begun, go, followed] = [gate(), gate(), gate()];
+        let terminated;
+        const { server, terminator } = await serve(test, transport, async ({ url }, response) => {
+          if (url === '/behind') {
+            followed.open();
+            return;
+          }
+          terminated = terminator.terminate();
+          response.write('the whole ');
+          begun.open();
+          await go.passed;
+          response.end('answer');
+        });
+        const client = await connect(transport, server, { reading: false });
+        const body = 'x'.repeat(MEBIBYTE);
+        await client.write(requestText('/first'));
+        await begun.passed;
+        const headers = { 'Content-Length': 8 * MEBIBYTE };
+        await client.write(requestText('/behind', { method: 'POST', headers }) + body);
+        await followed.passed;
+        go.open();
+        for (let parts = 1; parts < 8; parts += 1) {
+          await turn();
+          await client.write(body);
+        }
+        client.read();
+        assert.equal(await client.ended, 'FIN');
+        assert.deepEqual(
+          client.answers.map(({ headers, body }) => [headers.connection, body]),
+          [['close', 'the whole answer']],
+        );
+        const report = await terminated;
+        assert.deepEqual(report.requests, { completed: 1, late: 0, cut: 1 });
+        assert.deepEqual(
+          report.cut.map(({ url }) => url),
+          ['/behind'],
+        );
+        assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+      });
+
       it('is not waited for beyond the deadline', async (test) => {
         const { server, terminator } = await serve(test, transport, (_request, response) => response.end('early'), {
           httpResponseTimeout: 50,

@@ -9,9 +9,11 @@
 //    - clients that went away, or half-closed where the server does not allow for that, or in the middle of a request;
 //    - what follows an answer that says close by its handler's will, or that was sent before its request had come whole
 //      (that connection is told to go, and what is read behind its FIN is listed);
-//    - clients that pipeline on during the termination, behind an answer that says close: what comes on a closing connection
-//      is answered with a reset, which may take the end of that answer with it (RFC 9112, section 9.6). Lingering after
-//      every such answer would avoid that; only answers sent before their request had come whole are followed by it;
+//    - clients that pipeline on during the termination, behind an answer that says close, if what they ask for is so large
+//      that Node reads nothing more: nobody can hear them out, so they are answered with a reset, which may take the end
+//      of the answer before with it (RFC 9112, section 9.6);
+//    - clients that have not read an answer yet when the deadline cuts the request behind it;
+//    - clients that had pipelined behind an answer that said close by its handler's will, and had ended before terminate();
 //    - what had come behind the request whose handler itself calls terminate() and answers in the same tick.
 // 2. Of pipelined answers only the last says close, as far as the next request had been received when terminate() was
 //    called, or its handler had been called when the head left. The same exceptions.

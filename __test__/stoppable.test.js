@@ -9,7 +9,7 @@ const peerPackage = require('stoppable');
 const { version } = require('stoppable/package.json');
 const ourPackage = require('http-terminator-native/stoppable');
 const { requestText } = require('./support/client');
-const { commonCases, compare, OWN_PATIENCE, PEER_PATIENCE } = require('./support/differential');
+const { commonCases, compare, refused, OWN_PATIENCE, PEER_PATIENCE } = require('./support/differential');
 const { root } = require('./support/process');
 const { gatedHandler, turn } = require('./support/server');
 const { closeEverything } = require('./support/transports');
@@ -46,19 +46,7 @@ const hanging = (grace) => ({
   ours: 'calls back (undefined, false); no answer; FIN',
 });
 
-const wrong = (name, call, code) => ({
-  name: `arguments: ${name}`,
-  async play({ subject: { stoppable } }) {
-    try {
-      call(stoppable);
-      return 'accepted';
-    } catch (error) {
-      return `${error.name} ${error.code}`;
-    }
-  },
-  ours: code,
-  why: 'a mistake is said at once, in a way to match on',
-});
+const wrong = (name, call, code) => refused(`arguments: ${name}`, ({ stoppable }) => call(stoppable), code);
 
 compare(subject(`stoppable ${version}`, peerPackage, PEER_PATIENCE), subject('ours', ourPackage, OWN_PATIENCE), [
   ...Object.values(common),

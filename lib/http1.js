@@ -2,7 +2,7 @@
 
 // Not the global one, which test runners replace by one that waits for the test.
 const { nextTick } = require('node:process');
-const { isParsed } = require('./internals');
+const { isHeldBack, isParsed } = require('./internals');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:net').Socket} Socket */
@@ -71,8 +71,13 @@ function end({ socket }) {
  *
  * @param {Connection} connection
  */
-function linger({ socket }) {
+function linger(connection) {
+  const { socket } = connection;
   socket.end();
+  // As long as the body of a request is not read, nothing is read that comes behind it.
+  for (const { response } of connection.pipelined()) response.req.resume();
+  // What nobody reads can't be heard out.
+  if (isHeldBack(socket)) return;
   // After an answer that says close Node calls `socket.destroySoon()`, which destroys the socket as
   // soon as FIN is sent, and so resets it if the client is still writing. That happens after the
   // event by which we learn of the answer's end, and takes effect on `finish`.

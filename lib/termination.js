@@ -559,7 +559,9 @@ class Termination {
     if (!request.complete) return Arriving.Body;
     // What comes after an upgrade is no request.
     if (connection.hijackedBy !== null) return Arriving.Nothing;
-    if (http1.isReceiving(connection, activeSockets(this.#server))) return Arriving.NextRequest;
+    if (http1.isReceiving(connection, activeSockets(this.#server)) || !isRead(connection.accepted)) {
+      return Arriving.NextRequest;
+    }
     connection.intake = Intake.fromNow(connection);
     return Arriving.Nothing;
   }

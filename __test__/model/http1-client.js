@@ -1,13 +1,13 @@
 // A client of HTTP/1.1 that plays its part of a script, and notes what it did and what it saw.
 
 const { Client, requestText } = require('../support/client');
-const { turn } = require('../support/server');
+const { Player } = require('./player');
 const { FAR } = require('./script');
 
 /** How much of a body comes in one chunk. */
 const CHUNK = 10_000;
 
-class Http1Client {
+class Http1Client extends Player {
   /** In the order in which they were begun; `begin` and `end` are places in all that this client writes. */
   requests = [];
   /** All that is to be written, how far that was done, and how far the kernel has it. */
@@ -16,39 +16,17 @@ class Http1Client {
   received = 0;
   /** The same, when the termination began. */
   receivedBefore = 0;
-  /** When the connection was open, as far as this client knows. */
-  connectedAt = null;
-  /** When it went away without waiting for answers, or said that it would write no more. */
-  leftAt = null;
+  /** When it said that it would write no more. */
   halfClosedAt = null;
   /** Whether that was in the middle of a request. */
   isBrokenOff = false;
-  /** When its connection ended, and by what: FIN, or the code of an error of the system. */
-  endedAt = null;
+  /** What has ended its connection: FIN, or the code of an error of the system. */
   endedBy = null;
   /** Whether it wrote when the server had closed already, which the server answers with a reset. */
   wroteTooLate = false;
   hasSwitched = false;
 
-  constructor(director, number, { after, steps }) {
-    this.director = director;
-    this.number = number;
-    this.after = after;
-    this.steps = steps;
-  }
-
-  async play() {
-    for (let count = 0; count < this.after; count += 1) await turn();
-    await this.#connect();
-    this.director.stepped();
-    for (const step of this.steps) {
-      if (this.endedAt !== null) break;
-      await this.#take(step);
-      this.director.stepped();
-    }
-  }
-
-  async #connect() {
+  connect() {
     const { transport, address } = this.director;
     const socket = transport.connect(address);
     socket.setNoDelay(true);
@@ -68,7 +46,6 @@ class Http1Client {
       // What has no system call is FIN, too, as a client sees it that was about to shake hands.
       this.endedBy = failure?.syscall === undefined ? 'FIN' : failure.code;
     });
-    await turn();
   }
   #client;
 
@@ -84,7 +61,7 @@ class Http1Client {
     return this.endedAt === null && this.leftAt === null && this.halfClosedAt === null;
   }
 
-  async #take(step) {
+  async take(step) {
     switch (step.does) {
       case 'request':
         if (this.hasSwitched || !this.#mayWrite) break;
@@ -94,9 +71,6 @@ class Http1Client {
       case 'write':
         if (this.hasSwitched && this.#mayWrite) this.#text += 'a message';
         this.#write(step.share);
-        break;
-      case 'turns':
-        for (let count = 0; count < step.count; count += 1) await turn();
         break;
       case 'answers':
         await this.#answered();
@@ -124,7 +98,6 @@ class Http1Client {
         this.leave();
         break;
     }
-    await turn();
   }
 
   /** @param {{ body: any, answer: any }} step */

@@ -2,41 +2,19 @@
 
 const http2 = require('node:http2');
 const { trust } = require('../support/transports');
-const { turn } = require('../support/server');
+const { Player } = require('./player');
 const { answerTo, FAR } = require('./script');
 
 const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
-class Http2Client {
+class Http2Client extends Player {
   /** One for each stream, in the order in which they were opened. */
   requests = [];
-  connectedAt = null;
-  leftAt = null;
-  endedAt = null;
   /** The error of the session, if it had one. */
   failure = null;
   #hasClosed = false;
 
-  constructor(director, number, { after, steps }) {
-    this.director = director;
-    this.number = number;
-    this.after = after;
-    this.steps = steps;
-  }
-
-  async play() {
-    for (let count = 0; count < this.after; count += 1) await turn();
-    this.#connect();
-    await turn();
-    this.director.stepped();
-    for (const step of this.steps) {
-      if (this.endedAt !== null) break;
-      await this.#take(step);
-      this.director.stepped();
-    }
-  }
-
-  #connect() {
+  connect() {
     const { transport, address } = this.director;
     this.session = http2.connect(`${transport.scheme}://${address.host}:${address.port}`, trust);
     this.session.once('connect', () => {
@@ -60,16 +38,13 @@ class Http2Client {
     return this.endedAt === null && this.leftAt === null && !this.#hasClosed;
   }
 
-  async #take(step) {
+  async take(step) {
     switch (step.does) {
       case 'request':
         if (this.#isOpen) this.#begin(step);
         break;
       case 'write':
         for (const request of this.requests) this.#write(request, step.share);
-        break;
-      case 'turns':
-        for (let count = 0; count < step.count; count += 1) await turn();
         break;
       case 'answers':
         await this.#answered();
@@ -86,7 +61,6 @@ class Http2Client {
         this.leave();
         break;
     }
-    await turn();
   }
 
   #begin({ body, answer, share }) {
@@ -125,6 +99,8 @@ class Http2Client {
   }
 
   async #answered() {
+    // A session that is destroyed while it connects may never say what has become of its streams.
+    if (this.leftAt !== null) return;
     // A stream stays open as long as this end of it.
     const due = this.requests.filter(
       ({ answer, stream }) => !this.director.isEndless(answer) && stream?.writableEnded !== false,
@@ -150,7 +126,7 @@ class Http2Client {
       await this.#answered();
       for (const request of this.requests) this.#cancel(request);
     }
-    // A session that is destroyed while it connects may never say that it has closed.
+    // Nor that it has closed.
     if (this.leftAt !== null) return;
     await this.ended;
     await Promise.all(this.requests.map(({ settled }) => settled));

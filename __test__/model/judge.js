@@ -1,6 +1,7 @@
 // Says what is wrong with what happened in a script. It knows nothing of how a termination works: only what was
 // written and received, when handlers were called, and what the report says.
 
+const { getDefaultHighWaterMark } = require('node:stream');
 const { answerTo, FAR } = require('./script');
 
 /** By how much a termination may be late on a busy machine. */
@@ -96,9 +97,13 @@ class Judgement {
       const whole = answer?.whole ?? false;
       const known = requests.get(url);
       const next = client.requests[place + 1];
-      // It may come when the connection closes, and a reset takes with it what its client has not read yet.
-      const overtaken = client.requests.slice(place + 1).some((later) => this.#isLate(later, client));
-      const isReset = overtaken || (unknown && next !== undefined);
+      // A reset takes with it what its client has not read yet.
+      const behind = client.requests.slice(place + 1);
+      const unheard = behind.some((later) => this.#isLate(later, client) && isLarge(later));
+      const cut = this.reachedDeadline && behind.some((later) => this.listed.has(later.url));
+      // Node had ended this connection by itself, on which its client was still writing.
+      const ended = known?.finishedAt < terminatedAt && request.answer.connection === 'close';
+      const isReset = unheard || cut || ((unknown || ended) && next !== undefined);
       if (whole && this.listed.has(url) && !this.#isWrittenLate(known))
         this.#wrong(`${url} is listed, and was answered`);
       if (whole && wants && answer.body !== answerTo(request))
@@ -113,7 +118,9 @@ class Judgement {
       // Its handler has said so, or the rest of the request was still to come.
       if (request.answer.connection === 'close' || (end > request.headEnd && request.answer.after !== 'body'))
         isOver = true;
-      if (whole && next && !isOver && /close/.test(answer.headers.connection)) {
+      // Who breaks off in the middle of a request is told so by Node.
+      const isOurs = answer?.status === 200;
+      if (whole && isOurs && next && !isOver && /close/.test(answer.headers.connection)) {
         if (next.end <= client.receivedBefore && !unknown)
           this.#wrong(`close on ${url}, though ${next.url} had been received`);
         if (requests.get(next.url)?.startedAt < known?.answeringAt)
@@ -194,6 +201,11 @@ class Judgement {
   #wrong(what) {
     this.wrong.push(what);
   }
+}
+
+/** Whether Node stops reading when this answer waits for those before it. */
+function isLarge({ answer }) {
+  return answer.size > getDefaultHighWaterMark(false);
 }
 
 function describe(value) {

@@ -51,17 +51,21 @@ async function tryScripts({
 async function tryAgain({ seed, path, times = 1 }) {
   const failures = [];
   for (let time = 0; time < times; time += 1) {
-    const failure = await tryWith({ seed, path, endOnFailure: true });
+    const failure = await tryWith({ seed, path, endOnFailure: true }, 1);
     if (failure !== null) failures.push(failure);
   }
   return failures;
 }
 
-async function tryWith(parameters) {
+async function tryWith(parameters, atMost = Number.POSITIVE_INFINITY) {
   let since = null;
+  let played = 0;
   const property = fc.asyncProperty(script, async (each) => {
     // Enough has been found.
     if (since !== null && Date.now() - since > SHRINKS_AT_MOST_MS) return;
+    // Of a path that does not fail any more, scripts are tried that differ a little.
+    if (played === atMost) return;
+    played += 1;
     const director = await play(each);
     const wrong = judge(director);
     if (wrong.length === 0) return;

@@ -540,6 +540,30 @@ function commonCases(ended, later) {
 }
 
 /**
+ * A call that is refused at once.
+ *
+ * @param {string} name
+ * @param {(subject: any) => unknown} call
+ * @param {string} ours the name and the code of the error that ours throws
+ * @returns {Case}
+ */
+function refused(name, call, ours) {
+  return {
+    name,
+    async play({ subject }) {
+      try {
+        call(subject);
+        return 'accepted';
+      } catch (error) {
+        return `${error.name} ${error.code}`;
+      }
+    },
+    ours,
+    why: 'a mistake is said at once, in a way to match on, and nothing has been attached',
+  };
+}
+
+/**
  * @param {Subject} peer
  * @param {Subject} ours
  * @param {Case[]} cases
@@ -628,4 +652,4 @@ function print(peer, ours, rows, count) {
   }
 }
 
-module.exports = { OWN_PATIENCE, PEER_PATIENCE, commonCases, compare };
+module.exports = { OWN_PATIENCE, PEER_PATIENCE, commonCases, compare, refused };

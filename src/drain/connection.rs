@@ -180,12 +180,12 @@ impl Connection {
     pub(super) fn destroy(&mut self) -> bool {
         let cut = self.cut_at_deadline();
         let answered = matches!(self.course, Course::Leaving(_) | Course::Lingering { .. });
-        let forced = cut > 0 || (self.hijacked && !answered);
-        let tally = if forced { Tally::Forced } else { self.tally() };
+        let tally = if !answered && (cut > 0 || self.hijacked) { Tally::Forced } else { self.tally() };
         // A second destruction finds the first one's verdict.
         self.destroyed_as.get_or_insert((tally, cut));
         self.course = Course::Destroyed;
-        tally == Tally::Forced
+        // What had come behind the last answer was lost with that, and the connection not ended by force.
+        tally == Tally::Forced || cut > 0
     }
 
     /// How many requests are lost if this connection is destroyed now. Half a request is one.

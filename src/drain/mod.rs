@@ -87,7 +87,8 @@ pub use report::{Connections, Report, Requests, Stats};
 /// Closing one costs Node about 15 µs, and requests in flight are to be served meanwhile.
 pub const CLOSES_PER_TURN: u32 = 64;
 
-/// How long a peer may take to finish writing a request body that has been answered already.
+/// How long a peer may take to finish writing what is not going to be answered: the body of a request that has been
+/// answered already, or requests behind an answer that said close.
 ///
 /// The same five seconds as nginx's `lingering_timeout`; the deadline of the termination comes first
 /// where it is earlier.
@@ -191,7 +192,8 @@ pub enum Action {
     DestroyQuiet,
     /// Close this connection after the last byte written to it.
     End(ConnectionId),
-    /// Send FIN after the last byte, then read and discard until the peer closes.
+    /// Send FIN after the last byte, then read and discard until the peer closes, also what belongs to requests. Asked
+    /// for once more when a request comes meanwhile.
     Linger(ConnectionId),
     /// Send a PING on this HTTP/2 connection, and call [`Drain::handle_ponged`] when it is acknowledged
     /// or can't be sent.
@@ -447,7 +449,11 @@ impl Drain {
         let terminating = self.is_terminating();
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_leaving() {
+            let lingers = matches!(connection.course, Course::Lingering { .. });
             self.cut_behind_fin(id);
+            if lingers {
+                self.actions.push_back(Action::Linger(id));
+            }
             return;
         }
         connection.start_request(more);
@@ -481,12 +487,12 @@ impl Drain {
         if connection.requests == 0 {
             connection.receiving = finished.arriving == Arriving::NextRequest;
         }
-        match finished.arriving {
-            Arriving::Body if connection.requests == 0 && (finished.said_close || phase != Phase::Delaying) => {
-                self.linger(id, LINGER_FOR_BODY, Tally::Drained, now);
-                self.actions.push_back(Action::Linger(id));
-            }
-            _ if finished.said_close => connection.course = Course::Leaving(Tally::Drained),
+        let body_follows = finished.arriving == Arriving::Body && connection.requests == 0;
+        let request_follows = connection.requests > 0 || connection.receiving;
+        match finished {
+            Finished { said_close: true, .. } if body_follows || request_follows => self.hear_out(id, now),
+            Finished { said_close: true, .. } => connection.course = Course::Leaving(Tally::Drained),
+            _ if body_follows && phase != Phase::Delaying => self.hear_out(id, now),
             // Until the loop has turned, a pipelined request may still be among what was received.
             _ if phase == Phase::Draining && connection.is_quiet() => self.part_with_answered(id, finished.late, now),
             _ => {}
@@ -589,8 +595,7 @@ impl Drain {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if draining && connection.requests == 0 && !connection.is_leaving() {
             connection.receiving = false;
-            self.linger(id, LINGER_FOR_BODY, Tally::Drained, now);
-            self.actions.push_back(Action::Linger(id));
+            self.hear_out(id, now);
         }
         self.assert_invariants();
     }
@@ -999,6 +1004,13 @@ impl Drain {
         let until = now + at_most;
         self.connections[id].course = Course::Lingering { until, tally };
         self.patience.push(Reverse((until, id)));
+    }
+
+    /// No further answer leaves, but its peer is still writing: closing it would answer with a reset, which takes with
+    /// it what the peer has not read yet.
+    fn hear_out(&mut self, id: ConnectionId, now: Instant) {
+        self.linger(id, LINGER_FOR_BODY, Tally::Drained, now);
+        self.actions.push_back(Action::Linger(id));
     }
 
     /// A request has come after FIN has left. Node runs its handler all the same, but no answer can leave.

@@ -301,6 +301,24 @@ fn a_request_behind_an_answer_that_said_close_is_listed_as_cut() {
 }
 
 #[test]
+fn a_client_that_writes_on_behind_an_answer_that_said_close_is_heard_out() {
+    let mut scene = Scene::new();
+    let pipelined = scene.active(Transport::Plain, 2);
+    let begun = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    scene.turn();
+    assert_eq!(scene.finish(pipelined, ANSWERED), [Action::Linger(pipelined)]);
+    let followed = Finished { arriving: Arriving::NextRequest, ..ANSWERED };
+    assert_eq!(scene.finish(begun, followed), [Action::Linger(begun)]);
+    let also_discarded = [Action::Cut(begun), Action::Linger(begun)];
+    assert_eq!(scene.start(begun, false), also_discarded);
+    assert_eq!(scene.close(pipelined), [Action::Cut(pipelined)]);
+    scene.server_closed();
+    assert_eq!(scene.close(begun), [Action::Resolve]);
+    assert_eq!(scene.drain.report().requests, report::Requests { completed: 2, late: 0, cut: 2 });
+}
+
+#[test]
 fn an_early_answer_lingers_until_the_peer_is_done_or_time_is_up() {
     let early = Finished { arriving: Arriving::Body, said_close: true, late: false };
     let mut scene = Scene::new();

@@ -148,6 +148,8 @@ struct Peer {
     unnoticed: bool,
     /// The rest of a body is still coming, whose request is answered.
     answered_early: bool,
+    /// A further request is coming behind an answer that said close.
+    followed_up: bool,
     hijacked: bool,
     /// HTTP/2 is spoken.
     session: bool,
@@ -196,6 +198,7 @@ impl Peer {
             receiving: false,
             unnoticed: false,
             answered_early: false,
+            followed_up: false,
             hijacked: false,
             session,
             pinging_until: None,
@@ -625,6 +628,7 @@ impl World {
         }
         // Node sees to that by itself.
         peer.closing |= said_close;
+        peer.followed_up = said_close && (peer.receiving || !peer.in_flight.is_empty());
         if answered == Some(Came::Before) && !said_close {
             self.leave_untold(socket);
         }
@@ -1155,7 +1159,10 @@ impl World {
                 peer.leaving = true;
                 peer.closing = true;
             }
-            Action::Linger(id) if self.named(id).answered_early => self.linger(id, LINGER_FOR_BODY),
+            Action::Linger(id) if self.named(id).lingers_until.is_some() => {}
+            Action::Linger(id) if self.named(id).answered_early || self.named(id).followed_up => {
+                self.linger(id, LINGER_FOR_BODY)
+            }
             Action::Linger(id) => self.linger(id, LINGER_FOR_CLOSE_NOTIFY),
             Action::Ping(id) => self.named(id).pinging_until = Some(self.now + PING_AT_MOST),
             Action::CloseSession(id) => {
@@ -1259,8 +1266,9 @@ impl World {
         let peer = self.open.values_mut().find(|peer| peer.id == Some(id)).expect(NAMED_WHILE_OPEN);
         if let (false, Some(termination)) = (peer.destroyed, &mut self.termination) {
             termination.expected.requests.cut += peer.requests_at_stake();
-            peer.forced = peer.requests_at_stake() > 0 || peer.hijacked && !peer.leaving;
-            peer.cut |= peer.forced;
+            peer.cut |= peer.requests_at_stake() > 0 || peer.hijacked && !peer.leaving;
+            // It was going to end anyway, whatever its peer wrote behind the last answer.
+            peer.forced = peer.is_busy() && !peer.leaving;
         }
         peer.leaving = true;
         peer.destroyed = true;

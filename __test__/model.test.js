@@ -5,7 +5,8 @@
 //
 // 1. A request that the kernel had received whole when terminate() was called is answered whole, or the report lists it,
 //    which it does only at the deadline. Whose handler has been called is answered whole or listed, whenever it came.
-//    With a timeout of 0, what nobody has read is listed as half a request. Excepted are
+//    With a timeout of 0, what nobody has read is listed as half a request, unless it may be the rest of one that is listed.
+//    Excepted are
 //    - clients that went away, or half-closed where the server does not allow for that, or in the middle of a request;
 //    - what follows an answer that says close by its handler's will, or that was sent before its request had come whole
 //      (that connection is told to go, and what is read behind its FIN is listed);

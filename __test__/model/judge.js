@@ -110,8 +110,9 @@ class Judgement {
         this.#wrong(`another answer to ${url}: ${answer.status}`);
       if (wants && !whole && !isOver && !isReset) {
         if (end <= client.receivedBefore) {
-          if (!known && this.reachedDeadline) this.#halved.add(client.number);
-          else if (!this.listed.has(url)) this.#wrong(`${url} was lost`);
+          if (!known && this.reachedDeadline) {
+            if (!this.#mayBeBodyOf(client.requests[place - 1])) this.#halved.add(client.number);
+          } else if (!this.listed.has(url)) this.#wrong(`${url} was lost`);
           if (!this.reachedDeadline && !unknown) this.#wrong(`${url} was cut before the deadline`);
         } else if (known && !this.listed.has(url)) this.#wrong(`the handler for ${url} ran for nothing`);
       }
@@ -133,6 +134,11 @@ class Judgement {
   /** Whether a part of a request was written only during the termination. */
   #isLate({ end }, client) {
     return end > client.receivedBefore;
+  }
+
+  /** Whether what came behind this request, and nobody has read, may as well have been the rest of its body. */
+  #mayBeBodyOf(request) {
+    return request !== undefined && request.end > request.headEnd && this.listed.has(request.url);
   }
 
   /** Its last byte may have left in the very turn in which it was cut. */

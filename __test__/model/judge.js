@@ -100,7 +100,8 @@ class Judgement {
       // A reset takes with it what its client has not read yet.
       const behind = client.requests.slice(place + 1);
       const unheard = behind.some((later) => this.#isLate(later, client) && isLarge(later));
-      const cut = this.reachedDeadline && behind.some((later) => this.listed.has(later.url));
+      const cut =
+        this.reachedDeadline && behind.some((later) => this.listed.has(later.url) || !requests.has(later.url));
       // Node had ended this connection by itself, on which its client was still writing.
       const ended = known?.finishedAt < terminatedAt && request.answer.connection === 'close';
       const isReset = unheard || cut || ((unknown || ended) && next !== undefined);

@@ -13,6 +13,9 @@ const { answerTo, FAR } = require('./script');
 /** Whatever takes longer hangs. */
 const SCRIPT_TAKES_AT_MOST_MS = 10_000;
 
+/** The ports of all scripts that are being played, also when their server has closed: one of its clients may be late. */
+const taken = new Set();
+
 /** Everything that is known when the termination has ended and all clients are gone. */
 async function play(script) {
   const director = new Director(script);
@@ -27,6 +30,7 @@ async function play(script) {
   } finally {
     clearTimeout(timer);
     if (director.report === null) closeEverything(director.server);
+    taken.delete(director.address.port);
   }
   return director;
 }
@@ -61,7 +65,18 @@ class Director {
   }
 
   async open() {
-    const { allowsHalfOpen, timeout, keepAlive, delay, tasks } = this.script;
+    await this.#listen();
+    while (taken.has(this.address.port)) {
+      this.terminator.detach();
+      this.server.close();
+      await this.#listen();
+    }
+    taken.add(this.address.port);
+    for (const task of this.script.tasks) this.terminator.waitUntil(this.#do(task));
+  }
+
+  async #listen() {
+    const { allowsHalfOpen, timeout, keepAlive, delay } = this.script;
     this.server = this.transport.createServer({ keepAliveTimeout: 60_000 }, (request, response) =>
       this.#serve(request, response),
     );
@@ -86,7 +101,6 @@ class Director {
       keepAliveDrainTimeout: keepAlive,
       shutdownDelay: delay,
     });
-    for (const task of tasks) this.terminator.waitUntil(this.#do(task));
     await once(this.server.listen(0, '127.0.0.1'), 'listening');
     this.address = addressOf(this.server);
   }

@@ -18,7 +18,10 @@ mod properties;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, GAPS, RHYTHM_AT_LEAST, RHYTHM_AT_MOST};
+use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST};
+use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, FEW, GAPS, RHYTHM_AT_LEAST, RHYTHM_AT_MOST, WINDOW_AT_MOST};
+use super::listener::ACCEPT_AT_MOST;
+use super::termination::earlier;
 use super::*;
 
 pub use bytes::{Gibberish, Script};
@@ -394,7 +397,7 @@ impl World {
     #[expect(clippy::disallowed_methods, reason = "some instant to start from; only steps move it")]
     fn new() -> Self {
         Self {
-            drain: Drain::new(),
+            drain: Drain::default(),
             // Some of what is open may be older than the world.
             now: Instant::now() + 10 * SECOND,
             kernel: Kernel { tells: true, holds: true },
@@ -1151,7 +1154,7 @@ impl World {
             Action::SayClose(id) => self.named(id).says_close = true,
             Action::SayKeepAlive(id) => self.named(id).says_close = false,
             Action::Close(id) | Action::CloseNotify(id) if self.named(id).unnoticed => self.look_at(id),
-            Action::CloseNotify(id) => self.linger(id, LINGER_FOR_CLOSE_NOTIFY),
+            Action::CloseNotify(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
             Action::CloseQuiet(count) => self.close_quiet(count as usize),
             Action::DestroyQuiet => self.destroy_quiet(),
             Action::Close(id) | Action::End(id) => {
@@ -1161,9 +1164,9 @@ impl World {
             }
             Action::Linger(id) if self.named(id).lingers_until.is_some() => {}
             Action::Linger(id) if self.named(id).answered_early || self.named(id).followed_up => {
-                self.linger(id, LINGER_FOR_BODY)
+                self.linger(id, HEAR_OUT_AT_MOST)
             }
-            Action::Linger(id) => self.linger(id, LINGER_FOR_CLOSE_NOTIFY),
+            Action::Linger(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
             Action::Ping(id) => self.named(id).pinging_until = Some(self.now + PING_AT_MOST),
             Action::CloseSession(id) => {
                 let peer = self.named(id);

@@ -176,7 +176,7 @@ impl Drain {
         self.listener.handle_accepted();
         if self.expired {
             self.destroy(id);
-        } else if self.is_terminating() {
+        } else if self.phase.is_terminating() {
             let until = now + SPEAKS_WITHIN;
             self.connections[id].accepted_until = Some(until);
             match self.phase {
@@ -229,7 +229,7 @@ impl Drain {
 
     /// So many quiet connections have been closed, and these are left.
     pub fn handle_quiet_closed(&mut self, closed: u32, quiet: u32, unused: u32, now: Instant) {
-        if self.is_terminating() {
+        if self.phase.is_terminating() {
             self.report.connections.idle += closed;
         }
         self.handle_quiet(quiet, unused, now);
@@ -257,7 +257,6 @@ impl Drain {
     /// A request's head is complete. `more` says that bytes beyond this request have been received as
     /// well, so another one follows it on the same connection.
     pub fn handle_request_started(&mut self, id: ConnectionId, more: bool) {
-        let terminating = self.is_terminating();
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_leaving() {
             let lingers = matches!(connection.course, Course::Lingering { .. });
@@ -268,7 +267,7 @@ impl Drain {
             return;
         }
         connection.start_request(more);
-        if !terminating {
+        if !self.phase.is_terminating() {
             return;
         }
         connection.busy = true;
@@ -280,10 +279,8 @@ impl Drain {
 
     /// An answer on this connection has ended; over HTTP/1, that to the oldest request in flight.
     pub fn handle_request_finished(&mut self, id: ConnectionId, finished: Finished, now: Instant) {
-        let (terminating, past_delay, draining) =
-            (self.is_terminating(), self.is_past_delay(), self.phase == Phase::Draining);
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.is_leaving() || !connection.end_request() || !terminating {
+        if connection.is_leaving() || !connection.end_request() || !self.phase.is_terminating() {
             return;
         }
         self.report.count_finished(finished.late);
@@ -300,9 +297,11 @@ impl Drain {
         match finished {
             Finished { said_close: true, .. } if body_follows || request_follows => self.hear_out(id, now),
             Finished { said_close: true, .. } => connection.course = Course::Leaving(Tally::Drained),
-            _ if body_follows && past_delay => self.hear_out(id, now),
+            _ if body_follows && self.phase.is_past_delay() => self.hear_out(id, now),
             // Until the loop has turned, a pipelined request may still be among what was received.
-            _ if draining && connection.is_quiet() => self.part_with_answered(id, finished.late, now),
+            _ if self.phase == Phase::Draining && connection.is_quiet() => {
+                self.part_with_answered(id, finished.late, now)
+            }
             _ => {}
         }
         self.assert_invariants();
@@ -320,11 +319,12 @@ impl Drain {
     ///
     /// Needs to be known only when a termination begins or runs.
     pub fn handle_multiplexed(&mut self, id: ConnectionId, now: Instant) {
-        let past_delay = self.is_past_delay();
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.multiplexed = true;
         connection.receiving = false;
-        if past_delay && matches!(connection.course, Course::Open | Course::Kept { .. } | Course::Queued) {
+        if self.phase.is_past_delay()
+            && matches!(connection.course, Course::Open | Course::Kept { .. } | Course::Queued)
+        {
             self.ping(id, now);
         }
         self.assert_invariants();
@@ -369,10 +369,9 @@ impl Drain {
     /// The TLS handshake on this connection has ended, so what has been received is no part of a request. Its peer
     /// has as long to speak as if it had just been accepted.
     pub fn handle_secured(&mut self, id: ConnectionId, now: Instant) {
-        let terminating = self.is_terminating();
         let Some(connection) = self.connections.get_mut(id) else { return };
         let is_shaking_hands = connection.is_quiet_but_for_receiving() && !connection.multiplexed;
-        if !terminating || !is_shaking_hands || connection.is_leaving() {
+        if !self.phase.is_terminating() || !is_shaking_hands || connection.is_leaving() {
             return;
         }
         let until = now + SPEAKS_WITHIN;
@@ -387,9 +386,8 @@ impl Drain {
 
     /// Against what [`Drain::handle_request_started`] said, no further request follows.
     pub fn handle_nothing_more(&mut self, id: ConnectionId) {
-        let terminating = self.is_terminating();
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if terminating && connection.requests > 0 && !connection.is_leaving() {
+        if self.phase.is_terminating() && connection.requests > 0 && !connection.is_leaving() {
             connection.receiving = false;
             self.actions.push_back(Action::SayClose(id));
         }
@@ -399,9 +397,8 @@ impl Drain {
     /// A request on this connection was answered before the listener closed, and the rest of its body is
     /// still coming in.
     pub fn handle_answered_early(&mut self, id: ConnectionId, now: Instant) {
-        let past_delay = self.is_past_delay();
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if past_delay && connection.requests == 0 && !connection.is_leaving() {
+        if self.phase.is_past_delay() && connection.requests == 0 && !connection.is_leaving() {
             connection.receiving = false;
             self.hear_out(id, now);
         }
@@ -410,9 +407,8 @@ impl Drain {
 
     /// An answer on a multiplexed connection was broken off, and not by its client.
     pub fn handle_request_broken_off(&mut self, id: ConnectionId) {
-        let terminating = self.is_terminating();
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if connection.end_request() && terminating && !connection.is_leaving() {
+        if connection.end_request() && self.phase.is_terminating() && !connection.is_leaving() {
             self.report.requests.cut += 1;
         }
         self.assert_invariants();
@@ -421,9 +417,8 @@ impl Drain {
     /// The connection is gone. `by_peer` says that it was the peer who closed it: then it does not want the
     /// answers any more that are missing.
     pub fn handle_closed(&mut self, id: ConnectionId, by_peer: bool, now: Instant) {
-        let terminating = self.is_terminating();
         let Some(connection) = self.connections.get(id) else { return };
-        if terminating {
+        if self.phase.is_terminating() {
             let cut = connection.cut_by_close(by_peer);
             if cut > 0 && connection.course != Course::Destroyed {
                 self.actions.push_back(Action::Cut(id));
@@ -449,7 +444,7 @@ impl Drain {
     pub fn handle_task_finished(&mut self, fulfilled: bool, now: Instant) {
         let Some(left) = self.tasks.checked_sub(1) else { return };
         self.tasks = left;
-        if self.is_terminating() {
+        if self.phase.is_terminating() {
             if fulfilled {
                 self.report.tasks.completed += 1;
             } else {
@@ -483,7 +478,7 @@ impl Drain {
     /// The event loop has polled for input once since [`Action::AwaitTurn`].
     pub fn handle_turned(&mut self, now: Instant) {
         let turn = std::mem::replace(&mut self.turn, Turn::NotAwaited);
-        if !self.is_terminating() || turn == Turn::NotAwaited {
+        if !self.phase.is_terminating() || turn == Turn::NotAwaited {
             return;
         }
         if turn == Turn::AwaitedAnew {
@@ -511,7 +506,7 @@ impl Drain {
 
     /// Time has passed. Calls before [`Drain::poll_timeout`] do nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if !self.is_terminating() {
+        if !self.phase.is_terminating() {
             return;
         }
         self.drain_if_due(now);
@@ -565,12 +560,12 @@ impl Drain {
             for (_, connection) in &self.connections {
                 connection.assert_invariants();
                 assert!(
-                    self.is_terminating() || connection.course == Course::Open,
+                    self.phase.is_terminating() || connection.course == Course::Open,
                     "While serving, and once terminated, no connection is on its way out because of us."
                 );
             }
             assert!(
-                self.is_terminating() || self.poll_timeout().is_none(),
+                self.phase.is_terminating() || self.poll_timeout().is_none(),
                 "Only a running termination has a deadline."
             );
             assert!(

@@ -36,6 +36,17 @@ impl Phase {
             Self::Terminated => "terminated",
         }
     }
+
+    /// Whether a termination runs.
+    #[must_use]
+    pub fn is_terminating(self) -> bool {
+        matches!(self, Self::Delaying | Self::Reading | Self::Draining)
+    }
+
+    /// Whether one runs whose delay is over.
+    pub(super) fn is_past_delay(self) -> bool {
+        matches!(self, Self::Reading | Self::Draining)
+    }
 }
 
 /// How a server is to be terminated.
@@ -62,15 +73,6 @@ pub(super) enum Turn {
 }
 
 impl Drain {
-    pub(super) fn is_terminating(&self) -> bool {
-        matches!(self.phase, Phase::Delaying | Phase::Reading | Phase::Draining)
-    }
-
-    /// Whether the delay is over, and the termination is not.
-    pub(super) fn is_past_delay(&self) -> bool {
-        matches!(self.phase, Phase::Reading | Phase::Draining)
-    }
-
     /// Whether everything is to be cut as soon as the delay is over.
     pub(super) fn has_no_time(&self) -> bool {
         self.timeout == Some(Duration::ZERO)
@@ -100,7 +102,7 @@ impl Drain {
 
     /// Nothing is put off: of two points in time, the earlier one wins.
     pub(super) fn bring_forward(&mut self, Plan { delay, timeout, .. }: Plan, now: Instant) {
-        if !self.is_past_delay() {
+        if !self.phase.is_past_delay() {
             self.delayed_until = earlier(self.delayed_until, now.checked_add(delay));
             self.timeout = earlier(self.timeout, timeout);
             return;
@@ -194,7 +196,7 @@ impl Drain {
 
     pub(super) fn resolve_if_done(&mut self, now: Instant) {
         let open = self.surveying || self.quiet > 0 || !self.connections.is_empty();
-        if !self.is_terminating() || open || self.closing_server || self.tasks > 0 {
+        if !self.phase.is_terminating() || open || self.closing_server || self.tasks > 0 {
             return;
         }
         self.phase = Phase::Terminated;

@@ -1,4 +1,4 @@
-// The functions of src/binding.rs, where each is documented. A test holds the two together.
+// The functions of src/binding.rs and its folder, where each is documented. A test holds the two together.
 
 /** Kind and id of each action, one after the other; null if there is nothing to do. */
 export type Actions = number[] | null;

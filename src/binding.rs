@@ -4,111 +4,35 @@
 //! of a native class costs three times as much to call as a function (`npm run bench`). The functions
 //! that report events return the actions that follow, as a flat list of kind and id; or nothing, so
 //! that the usual case costs no allocation.
+//!
+//! Here is what happens to servers and their connections; apart from it, what JavaScript is to do about that
+//! ([`action`]), the servers of health probes ([`probe`]), and the end of the process ([`enforcement`]).
 
-use std::cell::{Cell, RefCell};
+pub mod action;
+pub mod enforcement;
+pub mod probe;
+
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either, Function};
+use napi::bindgen_prelude::Function;
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
-use napi::{Env, Error, Result, Status};
+use napi::{Error, Result, Status};
 use napi_derive::napi;
 use slab::Slab;
 
-use crate::drain::{self, Action, ConnectionId, KeepAlive, Plan};
-use crate::driver::{Driver, Wake, now};
-use crate::enforcement;
+use crate::drain::{self, ConnectionId, KeepAlive, Plan};
+use crate::driver::{Driver, Wake};
 use crate::kernel;
-use crate::probe::health::{Check, Health, Open, Outcome, Server};
-use crate::probe::server::ProbeServer;
-use crate::probe::site::{Endpoint, Site};
+
+use action::{Actions, encode};
 
 thread_local! {
     // One table for each JavaScript thread: drivers never cross threads, so nothing is locked.
     static DRIVERS: RefCell<Slab<Driver>> = const { RefCell::new(Slab::new()) };
-    static PROBE_SERVERS: RefCell<Slab<ProbeServer>> = const { RefCell::new(Slab::new()) };
-    /// Whether they are sure to be closed when the environment ends.
-    static PROBE_SERVERS_END: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Kind and id of each action, one after the other.
-type Actions = Option<Vec<u32>>;
-
-/// What JavaScript is asked to do; see `Action` in the crate's `drain` module for each one's meaning.
-#[napi]
-pub enum ActionKind {
-    /// Tell whoever observes of a milestone, whose number is in place of an id.
-    Announce,
-    /// Report what is being received and what is multiplexed, and find what is not known yet. In place
-    /// of an id, how many milliseconds old the last request of a connection may be for that.
-    Survey,
-    /// The same, and what the kernel holds counts as received, since nothing is going to be read any more.
-    LastSurvey,
-    /// Call `watchListener`, or tell how many connections wait to be accepted in another way.
-    WatchListener,
-    /// Call `holdListener`, unless the listener may be shared.
-    HoldListener,
-    /// Stop listening.
-    CloseServer,
-    /// Let the last answer in flight on a connection say `Connection: close`.
-    SayClose,
-    /// Let no answer in flight on a connection say close.
-    SayKeepAlive,
-    /// Close an idle connection unless bytes have come on it.
-    Close,
-    /// The same under TLS, with a `close_notify`.
-    CloseNotify,
-    /// Close some quiet connections, whose number is in place of an id.
-    CloseQuiet,
-    /// Close all quiet connections at once.
-    DestroyQuiet,
-    /// Close a connection after the last byte written to it.
-    End,
-    /// Send FIN after the last byte, then read and discard.
-    Linger,
-    /// Send a PING on an HTTP/2 connection.
-    Ping,
-    /// Send GOAWAY and close an HTTP/2 connection when its streams have ended.
-    CloseSession,
-    /// List what is in flight on a connection among the requests cut.
-    Cut,
-    /// List half a request among them.
-    CutHalf,
-    /// Close a connection at once.
-    Destroy,
-    /// Report when the event loop has polled for input once.
-    AwaitTurn,
-    /// The termination is over.
-    Resolve,
-}
-
-/// What is worth telling in the course of a termination.
-#[napi]
-pub enum Milestone {
-    /// It has begun, and the listener still accepts.
-    Delaying,
-    /// The listener closes.
-    Draining,
-    /// Half of the timeout has passed.
-    HalfTime,
-    /// The timeout has passed.
-    Deadline,
-    /// It is over.
-    Terminated,
-}
-
-impl From<drain::Milestone> for Milestone {
-    fn from(milestone: drain::Milestone) -> Self {
-        match milestone {
-            drain::Milestone::Delaying => Self::Delaying,
-            drain::Milestone::Draining => Self::Draining,
-            drain::Milestone::HalfTime => Self::HalfTime,
-            drain::Milestone::Deadline => Self::Deadline,
-            drain::Milestone::Terminated => Self::Terminated,
-        }
-    }
 }
 
 /// What is still coming in when an answer has ended.
@@ -120,6 +44,16 @@ pub enum Arriving {
     Body,
     /// The beginning of a further request.
     NextRequest,
+}
+
+impl From<Arriving> for drain::Arriving {
+    fn from(arriving: Arriving) -> Self {
+        match arriving {
+            Arriving::Nothing => Self::Nothing,
+            Arriving::Body => Self::Body,
+            Arriving::NextRequest => Self::NextRequest,
+        }
+    }
 }
 
 /// What lies below HTTP on a connection.
@@ -157,6 +91,13 @@ pub struct Stats {
     pub tasks: u32,
 }
 
+impl From<drain::Stats> for Stats {
+    fn from(stats: drain::Stats) -> Self {
+        let drain::Stats { connections, idle, active, upgraded, requests, tasks } = stats;
+        Self { connections, idle, active, upgraded, requests, tasks }
+    }
+}
+
 /// The counts of the last termination.
 #[napi(object)]
 pub struct Report {
@@ -184,6 +125,24 @@ pub struct Report {
     pub tasks_abandoned: u32,
 }
 
+impl From<&drain::Report> for Report {
+    fn from(report: &drain::Report) -> Self {
+        Self {
+            graceful: report.graceful(),
+            duration_ms: report.duration.as_secs_f64() * 1e3,
+            idle: report.connections.idle,
+            drained: report.connections.drained,
+            forced: report.connections.forced,
+            completed: report.requests.completed,
+            late: report.requests.late,
+            cut: report.requests.cut,
+            tasks_completed: report.tasks.completed,
+            tasks_rejected: report.tasks.rejected,
+            tasks_abandoned: report.tasks.abandoned,
+        }
+    }
+}
+
 /// Makes a driver for one server and gives the key that names it until `release`.
 #[napi(catch_unwind)]
 pub fn create() -> u32 {
@@ -205,31 +164,13 @@ pub fn state(key: u32) -> Result<&'static str> {
 /// What is open.
 #[napi(catch_unwind)]
 pub fn stats(key: u32) -> Result<Stats> {
-    with_driver(key, |driver| {
-        let drain::Stats { connections, idle, active, upgraded, requests, tasks } = driver.stats();
-        Stats { connections, idle, active, upgraded, requests, tasks }
-    })
+    with_driver(key, |driver| driver.stats().into())
 }
 
 /// The counts of the last termination.
 #[napi(catch_unwind)]
 pub fn report(key: u32) -> Result<Report> {
-    with_driver(key, |driver| {
-        let report = driver.report();
-        Report {
-            graceful: report.graceful(),
-            duration_ms: report.duration.as_secs_f64() * 1e3,
-            idle: report.connections.idle,
-            drained: report.connections.drained,
-            forced: report.connections.forced,
-            completed: report.requests.completed,
-            late: report.requests.late,
-            cut: report.requests.cut,
-            tasks_completed: report.tasks.completed,
-            tasks_rejected: report.tasks.rejected,
-            tasks_abandoned: report.tasks.abandoned,
-        }
-    })
+    with_driver(key, |driver| driver.report().into())
 }
 
 /// A connection was accepted during a termination: gives its id. Call `due` afterwards.
@@ -331,12 +272,7 @@ pub fn request_started(key: u32, id: u32, more: bool) -> Result<Actions> {
 /// An answer on a connection has ended; `late` says that its request came only during the termination.
 #[napi(catch_unwind)]
 pub fn request_finished(key: u32, id: u32, arriving: Arriving, said_close: bool, late: bool) -> Result<Actions> {
-    let arriving = match arriving {
-        Arriving::Nothing => drain::Arriving::Nothing,
-        Arriving::Body => drain::Arriving::Body,
-        Arriving::NextRequest => drain::Arriving::NextRequest,
-    };
-    let finished = drain::Finished { arriving, said_close, late };
+    let finished = drain::Finished { arriving: arriving.into(), said_close, late };
     event(key, |driver| driver.request_finished(id as ConnectionId, finished))
 }
 
@@ -463,219 +399,10 @@ pub fn listening(key: u32) -> Result<Actions> {
     event(key, Driver::listening)
 }
 
-/// What a path of a probe server asks for; see `Endpoint` in the crate's `probe` module.
-#[napi]
-pub enum ProbeEndpoint {
-    /// Whether the process should be restarted.
-    Live,
-    /// Whether the process should get requests.
-    Ready,
-    /// Whether the process has started.
-    Startup,
-    /// All of these.
-    Health,
-    /// The metrics.
-    Metrics,
-}
-
-impl From<ProbeEndpoint> for Endpoint {
-    fn from(endpoint: ProbeEndpoint) -> Self {
-        match endpoint {
-            ProbeEndpoint::Live => Self::Live,
-            ProbeEndpoint::Ready => Self::Ready,
-            ProbeEndpoint::Startup => Self::Startup,
-            ProbeEndpoint::Health => Self::Health,
-            ProbeEndpoint::Metrics => Self::Metrics,
-        }
-    }
-}
-
-/// A path of a probe server.
-#[napi(object, object_to_js = false)]
-pub struct ProbePath {
-    /// The path, beginning with a slash.
-    pub path: String,
-    /// What it asks for.
-    pub endpoint: ProbeEndpoint,
-}
-
-/// A server whose driver a probe server watches.
-#[napi(object, object_to_js = false)]
-pub struct ProbedServer {
-    /// Names its driver.
-    pub key: u32,
-    /// `http`, `https` or `http2`.
-    pub protocol: String,
-}
-
-/// What a probe server is to be.
-#[napi(object, object_to_js = false)]
-pub struct ProbeServerPlan {
-    /// The address to listen on.
-    pub host: String,
-    /// The port to listen on; 0 for any that is free.
-    pub port: u16,
-    /// How often `beat` is called, in milliseconds.
-    pub heartbeat: f64,
-    /// How long the event loop may be stalled, in milliseconds, for which there may be no limit.
-    pub stall_threshold: f64,
-    /// What there is to ask for.
-    pub paths: Vec<ProbePath>,
-    /// The names of the checks, each as a JSON string.
-    pub checks: Vec<String>,
-    /// The servers to watch.
-    pub servers: Vec<ProbedServer>,
-}
-
-/// A probe server that is open.
-#[napi(object, object_from_js = false)]
-pub struct OpenProbeServer {
-    /// Names it until `close_probe_server`.
-    pub key: u32,
-    /// The address that it listens on.
-    pub host: String,
-    /// The port that it listens on.
-    pub port: u16,
-}
-
-/// Why a probe server could not be opened.
-#[napi(object, object_from_js = false)]
-pub struct ProbeServerRefusal {
-    /// The operating system's number for it, if it has one.
-    pub errno: Option<i32>,
-    /// In words.
-    pub reason: String,
-}
-
-/// Opens a probe server, which answers from now on.
-#[napi(catch_unwind)]
-pub fn open_probe_server(env: Env, plan: ProbeServerPlan) -> Result<Either<OpenProbeServer, ProbeServerRefusal>> {
-    let host = plan.host.parse().map_err(|_| Error::new(Status::InvalidArg, "the host is no address"))?;
-    let mut servers = Vec::new();
-    for ProbedServer { key, protocol } in plan.servers {
-        servers.push(Server::new(protocol, with_driver(key, Driver::watch)?));
-    }
-    let checks = plan.checks.into_iter().map(Check::new).collect();
-    let heartbeat = milliseconds(plan.heartbeat).unwrap_or_default();
-    let health = Arc::new(Health::new(heartbeat, milliseconds(plan.stall_threshold), checks, servers, now()));
-    let endpoints = plan.paths.into_iter().map(|ProbePath { path, endpoint }| (path, endpoint.into())).collect();
-    close_probe_servers_with(&env)?;
-    match ProbeServer::open(SocketAddr::new(host, plan.port), Site { health, endpoints }) {
-        Ok(server) => {
-            let address = server.address();
-            let key = PROBE_SERVERS.with_borrow_mut(|servers| to_u32(servers.insert(server)));
-            Ok(Either::A(OpenProbeServer { key, host: address.ip().to_string(), port: address.port() }))
-        }
-        Err(error) => Ok(Either::B(ProbeServerRefusal { errno: error.raw_os_error(), reason: error.to_string() })),
-    }
-}
-
-/// A thread of ours must not outlive the environment: what it runs may be unloaded with it.
-fn close_probe_servers_with(env: &Env) -> Result<()> {
-    if !PROBE_SERVERS_END.get() {
-        env.add_env_cleanup_hook((), |()| {
-            PROBE_SERVERS_END.set(false);
-            drop(PROBE_SERVERS.take());
-        })?;
-        PROBE_SERVERS_END.set(true);
-    }
-    Ok(())
-}
-
-/// Closes a probe server. When this returns, its port is free.
-#[napi(catch_unwind)]
-pub fn close_probe_server(key: u32) {
-    drop(PROBE_SERVERS.with_borrow_mut(|servers| servers.try_remove(key as usize)));
-}
-
-/// The process can take requests, or can't.
-#[napi(catch_unwind)]
-pub fn signal_ready(key: u32, ready: bool) -> Result<()> {
-    with_health(key, |health| health.signal_ready(ready))
-}
-
-/// The process has started.
-#[napi(catch_unwind)]
-pub fn signal_started(key: u32) -> Result<()> {
-    with_health(key, Health::signal_started)
-}
-
-/// The process is about to go, and never ready again.
-#[napi(catch_unwind)]
-pub fn leaving(key: u32) -> Result<()> {
-    with_health(key, Health::note_leaving)
-}
-
-/// The event loop turns.
-#[napi(catch_unwind)]
-pub fn beat(key: u32) -> Result<()> {
-    with_health(key, |health| health.beat(now()))
-}
-
-/// A check, named by its place, has passed or not.
-#[napi(catch_unwind)]
-pub fn checked(key: u32, place: u32, passed: bool) -> Result<()> {
-    with_health(key, |health| {
-        health.note_check(place as usize, if passed { Outcome::Passed } else { Outcome::Failed });
-    })
-}
-
-/// What is open on a server, named by its place.
-#[napi(catch_unwind)]
-pub fn counted(key: u32, place: u32, idle: u32, active: u32, upgraded: u32, requests: u32) -> Result<()> {
-    with_health(key, |health| health.note_open(place as usize, Open { idle, active, upgraded, requests }))
-}
-
-fn with_health<T>(key: u32, use_it: impl FnOnce(&Health) -> T) -> Result<T> {
-    PROBE_SERVERS.with_borrow(|servers| match servers.get(key as usize) {
-        Some(server) => Ok(use_it(&server.site.health)),
-        None => Err(Error::new(Status::InvalidArg, format!("no probe server has the key {key}"))),
-    })
-}
-
-/// Ends the process with code 1 in `after` milliseconds, after it has written `line` to stderr. Gives the key that
-/// names this until `relent`.
-///
-/// # Errors
-///
-/// When no thread can be had to keep the time, or it is no time.
-#[napi(catch_unwind)]
-pub fn enforce(after: f64, line: String) -> Result<u32> {
-    Ok(to_u32(enforcement::enforce(time(after)?, line)?))
-}
-
-/// Lets the process live. A key that names nothing does no harm.
-#[napi(catch_unwind)]
-pub fn relent(key: u32) {
-    enforcement::relent(key as usize);
-}
-
-/// Enforces the same as soon as one of these signals has come, which JavaScript must be listening to. Gives the key
-/// that names this until `unguard`.
-///
-/// # Errors
-///
-/// When the platform does not tell, or there is no such signal.
-#[napi(catch_unwind)]
-pub fn guard(signals: Vec<i32>, after: f64, line: String) -> Result<u32> {
-    Ok(to_u32(enforcement::guard(signals, time(after)?, line)?))
-}
-
-/// Guards against these signals no longer, nor enforces what has come of it.
-#[napi(catch_unwind)]
-pub fn unguard(key: u32) {
-    enforcement::unguard(key as usize);
-}
-
-fn time(after: f64) -> Result<Duration> {
-    milliseconds(after).ok_or_else(|| Error::new(Status::InvalidArg, format!("{after} is no time to wait for")))
-}
-
 fn event(key: u32, happened: impl FnOnce(&mut Driver)) -> Result<Actions> {
     with_driver(key, |driver| {
         happened(driver);
-        let actions = driver.take_actions();
-        if actions.is_empty() { None } else { Some(actions.into_iter().flat_map(encode).collect()) }
+        encode(driver.take_actions())
     })
 }
 
@@ -684,33 +411,6 @@ fn with_driver<T>(key: u32, use_it: impl FnOnce(&mut Driver) -> T) -> Result<T> 
         Some(driver) => Ok(use_it(driver)),
         None => Err(Error::new(Status::InvalidArg, format!("no driver has the key {key}"))),
     })
-}
-
-fn encode(action: Action) -> [u32; 2] {
-    let (kind, id) = match action {
-        Action::Announce(milestone) => (ActionKind::Announce, Milestone::from(milestone) as usize),
-        Action::Survey(horizon) => (ActionKind::Survey, horizon.as_millis() as usize),
-        Action::LastSurvey(horizon) => (ActionKind::LastSurvey, horizon.as_millis() as usize),
-        Action::WatchListener => (ActionKind::WatchListener, 0),
-        Action::HoldListener => (ActionKind::HoldListener, 0),
-        Action::CloseServer => (ActionKind::CloseServer, 0),
-        Action::SayClose(id) => (ActionKind::SayClose, id),
-        Action::SayKeepAlive(id) => (ActionKind::SayKeepAlive, id),
-        Action::Close(id) => (ActionKind::Close, id),
-        Action::CloseNotify(id) => (ActionKind::CloseNotify, id),
-        Action::CloseQuiet(count) => (ActionKind::CloseQuiet, count as usize),
-        Action::DestroyQuiet => (ActionKind::DestroyQuiet, 0),
-        Action::End(id) => (ActionKind::End, id),
-        Action::Linger(id) => (ActionKind::Linger, id),
-        Action::Ping(id) => (ActionKind::Ping, id),
-        Action::CloseSession(id) => (ActionKind::CloseSession, id),
-        Action::Cut(id) => (ActionKind::Cut, id),
-        Action::CutHalf(id) => (ActionKind::CutHalf, id),
-        Action::Destroy(id) => (ActionKind::Destroy, id),
-        Action::AwaitTurn => (ActionKind::AwaitTurn, 0),
-        Action::Resolve => (ActionKind::Resolve, 0),
-    };
-    [kind as u32, to_u32(id)]
 }
 
 /// Nothing if it is negative, not finite or too long.

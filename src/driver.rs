@@ -263,7 +263,7 @@ impl Driver {
                 })
             });
         }
-        if matches!(self.drain.phase(), Phase::Serving | Phase::Terminated) {
+        if !self.drain.phase().is_terminating() {
             self.waker = None;
             self.listener = None;
         }

@@ -4,9 +4,13 @@ use std::time::Instant;
 
 use super::keep_alive::{Rhythm, SPEAKS_WITHIN};
 
+/// Names a connection from [`Drain::handle_opened`](super::Drain::handle_opened) until it has closed; may be used again
+/// for another connection afterwards.
+pub type ConnectionId = usize;
+
 /// What a connection is doing. The names and their successors are those of Go's `http.ConnState`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(super) enum State {
     /// No request has come yet. Next: `Active`, `Hijacked` or closed.
     New,
     /// At least one request is in flight. Next: `Idle`, `Hijacked` or closed.
@@ -37,6 +41,17 @@ pub enum Arriving {
     NextRequest,
 }
 
+/// What is known of a request when its answer has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// What is still coming in on its connection.
+    pub arriving: Arriving,
+    /// Whether the answer said `Connection: close`. Node ends the connection by itself then, unless it is to linger.
+    pub said_close: bool,
+    /// Whether its head came only during the termination.
+    pub late: bool,
+}
+
 /// How a closed connection is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tally {
@@ -45,22 +60,25 @@ pub(super) enum Tally {
     Forced,
 }
 
-/// How far a connection is on its way out.
+/// How far a connection is on its way out. At the deadline, each is `Destroyed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Course {
     /// Not at all. Next: any other.
     Open,
-    /// Idle, and kept to serve one more request. Next: `Open` when one comes, `Queued` when it is time.
+    /// Idle, and kept to serve one more request. Next: `Open` when one comes, `Queued` when it is time, `Pinging` when
+    /// it turns out to be HTTP/2, or closed.
     Kept { until: Instant },
-    /// Waits for its turn to be closed as idle. Next: `Open` when a request comes, `Leaving`, `Lingering`.
+    /// Waits for its turn to be closed as idle. Next: `Leaving` or `Lingering`; `Open` when a request comes, `Kept` when
+    /// a handshake has ended, `Pinging` when it turns out to be HTTP/2, or closed.
     Queued,
     /// HTTP/2: waits for the peer to acknowledge a PING. Next: `ClosingSession`, `Destroyed`, or closed.
     Pinging { until: Instant },
     /// HTTP/2: no new streams; closes when the last one has ended. Next: `Destroyed`, or closed.
     ClosingSession,
-    /// Is being closed, by us or by Node after an answer that said close. Next: `Destroyed`, or closed.
+    /// Is being closed, by us or by Node after an answer that said close. Next: `Open` when it was to be closed as idle
+    /// and a request had come, `Destroyed`, or closed.
     Leaving(Tally),
-    /// FIN is sent, input is discarded. Next: `Destroyed`, or closed.
+    /// FIN is sent, input is discarded. Next: as of `Leaving`.
     Lingering { until: Instant, tally: Tally },
     /// Destroyed; only the socket's `close` is awaited.
     Destroyed,

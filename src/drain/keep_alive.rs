@@ -52,9 +52,10 @@ pub const CROWD: usize = 100;
 pub const WINDOW_AT_MOST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// How long idle connections are kept open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepAlive {
     /// As long as each connection's own rhythm asks for; see the [module documentation](self).
+    #[default]
     Auto,
     /// So long, every one of them. Zero is not at all.
     For(Duration),

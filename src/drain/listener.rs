@@ -12,9 +12,10 @@ pub const ACCEPT_AT_MOST: Duration = Duration::from_millis(250);
 const TURNS_WITHOUT_ANY: u32 = 2;
 
 /// How far a listener is on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Listener {
     /// It is nobody's business. Next: `Accepting` or `Closed`.
+    #[default]
     Open,
     /// It is to close when nobody waits to be accepted any more. Next: `Closed`.
     Accepting {

@@ -1,5 +1,9 @@
 //! Scenes played against the machine in virtual time: each names what a termination promises.
 
+use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST};
+use super::idle::CLOSES_PER_TURN;
+use super::keep_alive::FEW;
+use super::listener::ACCEPT_AT_MOST;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -18,7 +22,7 @@ struct Scene {
 impl Scene {
     #[expect(clippy::disallowed_methods, reason = "some instant to start from; it never moves by itself")]
     fn new() -> Self {
-        Self { drain: Drain::new(), now: Instant::now() }
+        Self { drain: Drain::default(), now: Instant::now() }
     }
 
     fn open(&mut self, transport: Transport) -> ConnectionId {
@@ -147,7 +151,7 @@ fn an_idle_tls_connection_gets_a_close_notify_and_a_while_to_answer_it() {
     assert_eq!(scene.turn(), [Action::CloseNotify(polite), Action::CloseNotify(dead)]);
     scene.server_closed();
     scene.close(polite);
-    assert_eq!(scene.pass(LINGER_FOR_CLOSE_NOTIFY), [Action::Destroy(dead)]);
+    assert_eq!(scene.pass(CLOSE_NOTIFY_AT_MOST), [Action::Destroy(dead)]);
     assert_eq!(scene.close(dead), [Action::Resolve]);
     assert!(scene.drain.report().graceful(), "a peer that does not say goodbye has lost nothing");
     assert_eq!(scene.drain.report().connections.idle, 2);
@@ -255,7 +259,7 @@ fn bytes_that_come_before_an_idle_connection_is_closed_save_it() {
         scene.terminate();
         assert_eq!(scene.turn().len(), 1);
         scene.drain.handle_receiving(id);
-        assert_eq!(scene.pass(LINGER_FOR_CLOSE_NOTIFY), []);
+        assert_eq!(scene.pass(CLOSE_NOTIFY_AT_MOST), []);
         assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
     }
 }
@@ -330,7 +334,7 @@ fn an_early_answer_lingers_until_the_peer_is_done_or_time_is_up() {
     assert_eq!(scene.finish(endless, early), [Action::Linger(endless)]);
     scene.server_closed();
     scene.close(patient);
-    assert_eq!(scene.pass(LINGER_FOR_BODY - Duration::from_millis(1)), []);
+    assert_eq!(scene.pass(HEAR_OUT_AT_MOST - Duration::from_millis(1)), []);
     assert_eq!(scene.pass(Duration::from_millis(1)), [Action::Destroy(endless)]);
     assert_eq!(scene.close(endless), [Action::Resolve]);
     assert!(scene.drain.report().graceful(), "both answers were sent whole");

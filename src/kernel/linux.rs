@@ -32,7 +32,8 @@ const NO_SYN: [SockFilter; 4] = {
 
 /// A hold on a listening TCP socket. While [`Listener::hold`] lasts, no new connection begins.
 ///
-/// Node's closing does not close the socket while it is held or watched, so don't keep it for longer than that. It ends in one of two ways, and the order of events decides which is right:
+/// Node's closing does not close the socket while it is held or watched, so don't keep it for longer than that. It ends
+/// in one of two ways, and the order of events decides which is right:
 ///
 /// - **The server goes on listening**: [`Listener::release`], or dropping. New connections begin again.
 /// - **The server has closed its descriptor**: [`Listener::close`]. Ours is the last one then, and the socket is
@@ -122,9 +123,9 @@ impl Listener {
 
     /// Takes hold of the listening TCP socket that `descriptor` names without keeping anybody out.
     ///
-    /// For where nobody needs to be kept out, or [`Listener::hold`] is refused: it only looks, so it needs no privilege and does no harm to whoever
-    /// shares the socket. [`Listener::waiting`] tells as much then, but connections go on coming, so none may wait at
-    /// one moment and one at the next. It costs a few microseconds.
+    /// For where nobody needs to be kept out, or [`Listener::hold`] is refused: it only looks, so it needs no privilege
+    /// and does no harm to whoever shares the socket. [`Listener::waiting`] tells as much then, but connections go on
+    /// coming, so none may wait at one moment and one at the next. It costs a few microseconds.
     ///
     /// # Errors
     ///

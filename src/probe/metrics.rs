@@ -77,7 +77,7 @@ impl Collector for Measured {
         let seen: Vec<_> = health.servers().iter().map(super::health::Server::seen).collect();
         encoder.counters(
             "http_terminator_connections_closed_total",
-            "Connections closed by a termination: with nothing under way on them, after what was had ended, or by force at the deadline",
+            "Connections closed by a termination: with nothing under way on them, after what was under way had ended, or by force at the deadline",
             [
                 ("idle", seen.iter().map(|seen| seen.connections.idle).sum::<u32>()),
                 ("drained", seen.iter().map(|seen| seen.connections.drained).sum()),

@@ -11,7 +11,7 @@ use proptest::test_runner::RngAlgorithm;
 
 use super::nonsense::{Nonsense, Talk};
 use super::*;
-use crate::drain::keep_alive::CROWD;
+use crate::drain::idle::CLOSES_PER_TURN;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const AT_LEISURE: Plan =

@@ -1,0 +1,121 @@
+//! The ways in which one connection ends, and how long its peer may take over it.
+
+use std::cmp::Reverse;
+use std::time::{Duration, Instant};
+
+use super::connection::{Course, Tally};
+use super::{Action, ConnectionId, Drain, Transport};
+
+/// How long a peer may take to finish writing what is not going to be answered: the body of a request that has been
+/// answered already, or requests behind an answer that said close.
+///
+/// The same five seconds as nginx's `lingering_timeout`; the deadline of the termination comes first
+/// where it is earlier.
+pub const HEAR_OUT_AT_MOST: Duration = Duration::from_secs(5);
+
+/// How long a TLS peer may take to answer our `close_notify` with its own (RFC 8446, section 6.1).
+///
+/// Closing without waiting would answer the peer's alert with a reset. A peer that is alive needs one
+/// round trip; one that is not must not hold up a termination.
+pub const CLOSE_NOTIFY_AT_MOST: Duration = Duration::from_millis(250);
+
+/// How long an HTTP/2 peer may take to acknowledge a PING (RFC 9113, section 6.7).
+///
+/// What it sent before the acknowledgement has arrived then, and is served. A peer that is alive needs
+/// one round trip; one that is not must not hold up a termination.
+pub const PING_AT_MOST: Duration = Duration::from_millis(100);
+
+impl Drain {
+    /// Nothing is under way on it.
+    pub(super) fn close_idle(&mut self, id: ConnectionId, now: Instant) {
+        let action = match self.leave(id, Tally::Idle, now) {
+            Transport::Plain => Action::Close(id),
+            Transport::Tls => Action::CloseNotify(id),
+        };
+        self.actions.push_back(action);
+    }
+
+    /// Its last answer has ended, and did not say close.
+    pub(super) fn end(&mut self, id: ConnectionId, now: Instant) {
+        let action = match self.leave(id, Tally::Drained, now) {
+            Transport::Plain => Action::End(id),
+            Transport::Tls => Action::Linger(id),
+        };
+        self.actions.push_back(action);
+    }
+
+    /// FIN is about to leave, under TLS behind our `close_notify`, to which the peer has an answer.
+    fn leave(&mut self, id: ConnectionId, tally: Tally, now: Instant) -> Transport {
+        let transport = self.connections[id].transport;
+        match transport {
+            Transport::Plain => self.connections[id].course = Course::Leaving(tally),
+            Transport::Tls => self.linger(id, CLOSE_NOTIFY_AT_MOST, tally, now),
+        }
+        transport
+    }
+
+    /// No further answer leaves, but its peer is still writing: closing it would answer with a reset, which takes with
+    /// it what the peer has not read yet.
+    pub(super) fn hear_out(&mut self, id: ConnectionId, now: Instant) {
+        self.linger(id, HEAR_OUT_AT_MOST, Tally::Drained, now);
+        self.actions.push_back(Action::Linger(id));
+    }
+
+    fn linger(&mut self, id: ConnectionId, at_most: Duration, tally: Tally, now: Instant) {
+        let until = now + at_most;
+        self.connections[id].course = Course::Lingering { until, tally };
+        self.patience.push(Reverse((until, id)));
+    }
+
+    /// A request has come after FIN has left. Node runs its handler all the same, but no answer can leave.
+    pub(super) fn cut_behind_fin(&mut self, id: ConnectionId) {
+        self.report.requests.cut += 1;
+        self.actions.push_back(Action::Cut(id));
+    }
+
+    /// HTTP/2 is asked first: streams that its peer has opened by now are served.
+    pub(super) fn ping(&mut self, id: ConnectionId, now: Instant) {
+        let until = now + PING_AT_MOST;
+        self.connections[id].course = Course::Pinging { until };
+        self.patience.push(Reverse((until, id)));
+        self.actions.push_back(Action::Ping(id));
+    }
+
+    pub(super) fn close_session(&mut self, id: ConnectionId) {
+        self.connections[id].course = Course::ClosingSession;
+        self.actions.push_back(Action::CloseSession(id));
+    }
+
+    pub(super) fn destroy(&mut self, id: ConnectionId) {
+        let connection = &mut self.connections[id];
+        let half = connection.is_cut_in_half();
+        let cut = connection.destroy() && !connection.is_quiet_but_for_receiving();
+        if cut {
+            self.actions.push_back(Action::Cut(id));
+        }
+        if half {
+            self.actions.push_back(Action::CutHalf(id));
+        }
+        self.actions.push_back(Action::Destroy(id));
+    }
+
+    /// Goes on without those peers that have had their time.
+    pub(super) fn lose_patience(&mut self, now: Instant) {
+        while let Some(&Reverse((until, id))) = self.patience.peek() {
+            if until > now {
+                break;
+            }
+            self.patience.pop();
+            // The id may have passed to another connection, which is then not due itself.
+            match self.connections.get(id).map(|connection| connection.course) {
+                Some(Course::Lingering { until, .. }) if until <= now => self.destroy(id),
+                Some(Course::Pinging { until }) if until <= now => self.close_session(id),
+                Some(Course::Kept { until }) if until <= now => {
+                    self.queue_close(id);
+                    self.await_turn_unless_awaited();
+                }
+                _ => {}
+            }
+        }
+    }
+}

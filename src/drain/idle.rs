@@ -1,0 +1,128 @@
+//! Parting with idle connections: which are kept for a while, when the others go, and how many in one turn of the loop.
+//!
+//! How long one is kept is the rule of [`keep_alive`](super::keep_alive).
+
+use std::cmp::Reverse;
+use std::time::Instant;
+
+use super::connection::Course;
+use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
+use super::{Action, ConnectionId, Drain, KeepAlive, Phase};
+
+/// How many idle connections are closed in one turn of the event loop.
+///
+/// Closing one costs Node about 15 µs, and requests in flight are to be served meanwhile.
+pub const CLOSES_PER_TURN: u32 = 64;
+
+impl Drain {
+    /// Lets go of each idle connection, now or after a while; see [`keep_alive`](super::keep_alive).
+    pub(super) fn part_with_idle(&mut self, now: Instant) {
+        let mut idle = self.ids();
+        idle.retain(|&id| self.connections[id].is_idle());
+        match self.keep_alive {
+            KeepAlive::Auto => {
+                let loaded = self.is_loaded(now);
+                self.unused_until = if loaded { Some(now + SPEAKS_WITHIN) } else { None };
+                for id in idle {
+                    self.keep_until(id, self.connections[id].expected_until(loaded, now), now);
+                }
+            }
+            KeepAlive::For(length) => {
+                let length = length.min(WINDOW_AT_MOST);
+                let window = Window { began: now, length, quiet: self.quiet, known: idle.len() };
+                for (place, id) in idle.into_iter().enumerate() {
+                    let connection = &self.connections[id];
+                    // Whoever is in rhythm is not sent away earlier than that asks for.
+                    let expected = connection.expected_until(true, now).min(Some(window.end()));
+                    let until = expected.max(Some(window.closes_known(place)));
+                    self.keep_until(id, until.max(connection.accepted_until), now);
+                }
+                self.window = Some(window);
+            }
+        }
+    }
+
+    /// Whether so much goes on that more is to be expected, as it is not of a test's last few connections.
+    pub(super) fn is_loaded(&self, now: Instant) -> bool {
+        self.connections.iter().filter(|(_, connection)| connection.is_lively(now)).count() > FEW
+    }
+
+    /// Lets go of a connection whose answer did not say close. If its request came before the termination, its client
+    /// was told nothing, and may be about to send again; see [`keep_alive`](super::keep_alive). A later one had its
+    /// answer told to say so.
+    pub(super) fn part_with_answered(&mut self, id: ConnectionId, late: bool, now: Instant) {
+        let until = match self.keep_alive {
+            _ if late => None,
+            KeepAlive::For(_) => self.window.map(Window::end),
+            KeepAlive::Auto => {
+                let rhythm = self.connections[id].rhythm.filter(|_| self.is_loaded(now));
+                rhythm.map(|rhythm| rhythm.goes_on_until(now)).max(Some(now + ASKS_AGAIN_WITHIN))
+            }
+        };
+        match until {
+            Some(until) if until > now => self.keep(id, until),
+            _ => self.end(id, now),
+        }
+    }
+
+    fn keep_until(&mut self, id: ConnectionId, until: Option<Instant>, now: Instant) {
+        match until {
+            Some(until) if until > now => self.keep(id, until),
+            _ => self.queue_close(id),
+        }
+    }
+
+    pub(super) fn keep(&mut self, id: ConnectionId, until: Instant) {
+        self.connections[id].course = Course::Kept { until };
+        self.patience.push(Reverse((until, id)));
+    }
+
+    /// How many of the quiet connections are to close by now.
+    pub(super) fn quiet_due(&self, now: Instant) -> u32 {
+        if self.phase != Phase::Draining {
+            return 0;
+        }
+        match self.window {
+            Some(window) => self.quiet.saturating_sub(window.quiet_at(now)),
+            None if self.unused_until.is_some_and(|until| now < until) => self.quiet - self.unused,
+            None => self.quiet,
+        }
+    }
+
+    /// When the next of the quiet connections are to close, if some are kept.
+    pub(super) fn quiet_due_at(&self) -> Option<Instant> {
+        if self.phase != Phase::Draining || self.quiet == 0 {
+            return None;
+        }
+        match self.window {
+            Some(window) => Some(window.next_step(self.quiet)),
+            None => self.unused_until,
+        }
+    }
+
+    pub(super) fn queue_close(&mut self, id: ConnectionId) {
+        self.connections[id].course = Course::Queued;
+        self.to_close.push_back(id);
+    }
+
+    /// Closes as many idle connections as one turn may take, and asks for another turn if some are left.
+    pub(super) fn close_some(&mut self, now: Instant) {
+        let quiet = self.quiet_due(now);
+        let mut left = CLOSES_PER_TURN;
+        if quiet > 0 {
+            self.actions.push_back(Action::CloseQuiet(quiet.min(left)));
+            left -= quiet.min(left);
+        }
+        while left > 0 {
+            let Some(id) = self.to_close.pop_front() else { break };
+            // It may have become busy, closed, or been replaced by another while it waited.
+            if self.connections.get(id).is_some_and(|connection| connection.course == Course::Queued) {
+                left -= 1;
+                self.close_idle(id, now);
+            }
+        }
+        if quiet > CLOSES_PER_TURN || !self.to_close.is_empty() {
+            self.await_turn();
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What the machine asks for, and the world does.
+
+use super::*;
+
+impl World {
+    pub(super) fn obey(&mut self) {
+        let actions: Vec<_> = std::iter::from_fn(|| self.drain.poll_action()).collect();
+        for action in actions {
+            self.record(action);
+            self.carry_out(action);
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Announce(milestone) => self.hear(milestone),
+            Action::Survey(horizon) => self.survey(horizon),
+            Action::LastSurvey(horizon) => {
+                self.look_into_the_kernel();
+                self.survey(horizon);
+            }
+            Action::WatchListener => self.watch_listener(),
+            Action::HoldListener => self.hold_listener(),
+            Action::CloseServer => self.close_server(),
+            Action::SayClose(id) => self.named(id).says_close = true,
+            Action::SayKeepAlive(id) => self.named(id).says_close = false,
+            Action::Close(id) | Action::CloseNotify(id) if self.named(id).unnoticed => self.look_at(id),
+            Action::CloseNotify(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
+            Action::CloseQuiet(count) => self.close_quiet(count as usize),
+            Action::DestroyQuiet => self.destroy_quiet(),
+            Action::Close(id) | Action::End(id) => {
+                let peer = self.named(id);
+                peer.leaving = true;
+                peer.closing = true;
+            }
+            Action::Linger(id) if self.named(id).lingers_until.is_some() => {}
+            Action::Linger(id) if self.named(id).answered_early || self.named(id).followed_up => {
+                self.linger(id, HEAR_OUT_AT_MOST)
+            }
+            Action::Linger(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
+            Action::Ping(id) => self.named(id).pinging_until = Some(self.now + PING_AT_MOST),
+            Action::CloseSession(id) => {
+                let peer = self.named(id);
+                peer.session_closing = true;
+                peer.closing |= peer.in_flight.is_empty();
+            }
+            Action::Cut(id) | Action::CutHalf(id) => self.list(id),
+            Action::Destroy(id) => self.destroy(id),
+            Action::AwaitTurn => self.turns_asked += 1,
+            Action::Resolve => self.resolve(),
+        }
+    }
+
+    fn watch_listener(&mut self) {
+        if let Some(termination) = &mut self.termination {
+            termination.watches += 1;
+            termination.somebody_came = false;
+        }
+        self.say_who_waits();
+        self.obey();
+    }
+
+    fn hold_listener(&mut self) {
+        if let Some(termination) = &mut self.termination {
+            termination.holds += 1;
+        }
+        // Where it can't be held, there is nothing new to say.
+        if self.kernel.holds {
+            self.held = true;
+            self.drain.handle_listener_held();
+            self.say_who_waits();
+            self.obey();
+        }
+    }
+
+    fn close_server(&mut self) {
+        if let Some(termination) = &mut self.termination {
+            termination.server_closes += 1;
+        }
+        // Whoever still waits is turned away.
+        self.waiting.clear();
+        if std::mem::take(&mut self.listening) {
+            self.server_closing = true;
+        } else {
+            self.server_closed();
+        }
+    }
+
+    /// What nobody would read any more is found.
+    fn look_into_the_kernel(&mut self) {
+        for peer in self.open.values_mut().filter(|peer| !peer.hijacked && !peer.session && !peer.leaving) {
+            let found = std::mem::take(&mut peer.unnoticed);
+            peer.receiving |= found;
+            peer.was_busy |= found;
+            peer.answered_early &= !found;
+        }
+    }
+
+    /// Before it is closed, somebody looks, and finds half a request.
+    fn look_at(&mut self, id: ConnectionId) {
+        self.named(id).unnoticed = false;
+        for socket in self.sockets(|peer| peer.id == Some(id)) {
+            self.receive(socket);
+        }
+    }
+
+    fn close_quiet(&mut self, count: usize) {
+        let chosen: Vec<_> = self.quiet.iter().take(count).map(|quiet| quiet.socket).collect();
+        for &socket in &chosen {
+            match self.open.get_mut(&socket) {
+                Some(peer) if peer.unnoticed => {
+                    peer.unnoticed = false;
+                    self.receive(socket);
+                }
+                Some(_) => self.close(socket),
+                // It has closed by itself, and nobody has seen it.
+                None => {}
+            }
+        }
+        self.say_who_is_gone(&chosen);
+    }
+
+    fn destroy_quiet(&mut self) {
+        let quiet: Vec<_> = self.quiet.iter().map(|quiet| quiet.socket).collect();
+        quiet.iter().for_each(|&socket| self.close(socket));
+        self.say_who_is_gone(&quiet);
+    }
+
+    fn linger(&mut self, id: ConnectionId, at_most: Duration) {
+        let until = self.now + at_most;
+        let peer = self.named(id);
+        peer.leaving = true;
+        peer.was_busy |= peer.answered_early;
+        peer.lingers_until = Some(until);
+        // Not even if the answer said close: FIN is sent, but the peer is heard out.
+        peer.closing = false;
+    }
+
+    fn destroy(&mut self, id: ConnectionId) {
+        let peer = self.open.values_mut().find(|peer| peer.id == Some(id)).expect(NAMED_WHILE_OPEN);
+        if let (false, Some(termination)) = (peer.destroyed, &mut self.termination) {
+            termination.expected.requests.cut += peer.requests_at_stake();
+            peer.cut |= peer.requests_at_stake() > 0 || peer.hijacked && !peer.leaving;
+            // It was going to end anyway, whatever its peer wrote behind the last answer.
+            peer.forced = peer.is_busy() && !peer.leaving;
+        }
+        peer.leaving = true;
+        peer.destroyed = true;
+        peer.closing = true;
+    }
+
+    fn hear(&mut self, milestone: Milestone) {
+        if let Some(termination) = &mut self.termination {
+            termination.told.push(milestone);
+        }
+    }
+
+    fn list(&mut self, id: ConnectionId) {
+        if let Some(peer) = self.find_named(id) {
+            peer.listed = true;
+        }
+    }
+
+    fn resolve(&mut self) {
+        let Some(mut termination) = self.termination.take() else { return };
+        termination.expected.duration = self.now - termination.began;
+        self.reports.push((self.drain.report().clone(), termination));
+    }
+
+    fn record(&mut self, action: Action) {
+        let peer = id_of(action).and_then(|id| self.find_named(id)).cloned();
+        self.history.push(Moment {
+            action,
+            now: self.now,
+            turn: self.turns_taken,
+            peer,
+            quiet: count(&self.quiet),
+            unused: self.unused(),
+            waiting: self.waiting.len(),
+            termination: self.termination.clone(),
+            over: self.is_over(),
+        });
+    }
+}

@@ -1,0 +1,466 @@
+//! What happens. Each event first makes its entry in the record, then the machine is told of it.
+
+use super::*;
+
+impl World {
+    pub(super) fn knock(&mut self, transport: Transport) {
+        if self.listening && !self.held {
+            self.waiting.push_back(transport);
+        }
+    }
+
+    pub(super) fn accept(&mut self) {
+        if let Some(transport) = self.waiting.pop_front() {
+            self.open(transport);
+        }
+    }
+
+    pub(super) fn gather(&mut self, crowd: Vec<Bystander>) {
+        for Bystander { transport, age, gap } in crowd {
+            let last = age.and_then(|age| self.now.checked_sub(age));
+            let socket = self.arrive(transport, false);
+            let peer = self.peer(socket);
+            peer.last = last;
+            peer.gap = gap.filter(|_| last.is_some());
+        }
+    }
+
+    pub(super) fn open(&mut self, transport: Transport) {
+        self.arrive(transport, false);
+        self.obey();
+    }
+
+    pub(super) fn open_session(&mut self, transport: Transport) {
+        let socket = self.arrive(transport, true);
+        if let Some(id) = self.peer(socket).id {
+            self.drain.handle_multiplexed(id, self.now);
+        }
+        self.obey();
+    }
+
+    fn arrive(&mut self, transport: Transport, session: bool) -> Socket {
+        let socket = self.sockets;
+        self.sockets += 1;
+        let mut peer = Peer::new(transport, session, self.turns_asked);
+        // While serving, connections are not events.
+        if let Some(termination) = &mut self.termination {
+            peer.accepted = Some(self.now);
+            peer.counted = true;
+            termination.connections += 1;
+            termination.somebody_came = true;
+            let id = self.drain.handle_opened(transport, self.now);
+            assert!(self.open.values().all(|peer| peer.id != Some(id)), "an id names one connection at a time");
+            peer.id = Some(id);
+        }
+        self.open.insert(socket, peer);
+        socket
+    }
+
+    pub(super) fn measure(&mut self, socket: Socket, gap: Duration) {
+        let peer = self.peer(socket);
+        if peer.last.is_some() {
+            peer.gap = Some(gap);
+        }
+    }
+
+    pub(super) fn start(&mut self, socket: Socket, more: bool) {
+        let peer = peer_of(&mut self.open, socket);
+        // Node refuses what comes on a session that closes.
+        if peer.hijacked || peer.session_closing {
+            return;
+        }
+        // While serving, requests are not events.
+        let id = self.termination.is_some().then(|| self.find(socket));
+        let peer = peer_of(&mut self.open, socket);
+        let more = more && !peer.session;
+        peer.unnoticed = false;
+        peer.answered_early = false;
+        peer.last = Some(self.now);
+        if !peer.leaving {
+            peer.in_flight.push_back(if id.is_some() { Came::During } else { Came::Before });
+            peer.receiving = more;
+            peer.was_busy = true;
+            peer.says_close = false;
+        }
+        let (Some(id), Some(termination)) = (id, &mut self.termination) else { return };
+        peer.unheard = false;
+        if peer.leaving {
+            peer.cut = true;
+            termination.expected.requests.cut += 1;
+        }
+        self.drain.handle_request_started(id, more);
+        self.obey();
+    }
+
+    pub(super) fn finish(&mut self, socket: Socket, Finished { arriving, said_close, .. }: Finished) {
+        let peer = peer_of(&mut self.open, socket);
+        if peer.in_flight.is_empty() {
+            return;
+        }
+        // HTTP/1 alone has such an end, and does not know what comes over a tunnel.
+        let said_close = said_close && !peer.session;
+        let arriving = if peer.session || peer.hijacked { Arriving::Nothing } else { arriving };
+        // Behind FIN an answer ends, too, but reaches nobody.
+        let answered = if peer.leaving { None } else { peer.end_one() };
+        if peer.in_flight.is_empty() {
+            peer.receiving = arriving == Arriving::NextRequest;
+            peer.answered_early = arriving == Arriving::Body;
+        }
+        // Node sees to that by itself.
+        peer.closing |= said_close;
+        peer.followed_up = said_close && (peer.receiving || !peer.in_flight.is_empty());
+        if answered == Some(Came::Before) && !said_close {
+            self.leave_untold(socket);
+        }
+        let peer = peer_of(&mut self.open, socket);
+        let (Some(id), Some(termination)) = (peer.id, &mut self.termination) else { return };
+        peer.leaving |= said_close;
+        match answered {
+            Some(Came::Before) => termination.expected.requests.completed += 1,
+            Some(Came::During) => termination.expected.requests.late += 1,
+            None => {}
+        }
+        let finished = Finished { arriving, said_close, late: answered == Some(Came::During) };
+        self.drain.handle_request_finished(id, finished, self.now);
+        self.obey();
+    }
+
+    /// Its client has been answered, and does not know that it is to go.
+    fn leave_untold(&mut self, socket: Socket) {
+        let Some(termination) = self.termination.as_ref().filter(|termination| termination.parting.is_some()) else {
+            return;
+        };
+        let (loaded, window) = (self.is_loaded(), termination.window_ends());
+        let peer = peer_of(&mut self.open, socket);
+        // The end of the answer counts as its last request.
+        let rhythm = peer.rhythm.filter(|_| loaded).map(|Rhythm { gap, .. }| rhythm_ends(self.now, gap));
+        peer.untold_until = window.or(rhythm.max(Some(self.now + ASKS_AGAIN_WITHIN)));
+    }
+
+    pub(super) fn abort(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        if !peer.session || peer.in_flight.is_empty() {
+            return;
+        }
+        peer.end_one();
+        if let Some(id) = peer.id {
+            self.drain.handle_request_aborted(id);
+            self.obey();
+        }
+    }
+
+    pub(super) fn pong(&mut self, socket: Socket) {
+        // It may come when nobody waits for it any more.
+        let peer = peer_of(&mut self.open, socket);
+        if let (Some(id), Some(_)) = (peer.id, peer.pinging_until) {
+            peer.ponged = true;
+            self.drain.handle_ponged(id);
+            self.obey();
+        }
+    }
+
+    pub(super) fn hijack(&mut self, socket: Socket) {
+        if self.peer(socket).session {
+            return;
+        }
+        let id = self.termination.is_some().then(|| self.find(socket));
+        let peer = peer_of(&mut self.open, socket);
+        peer.unnoticed = false;
+        peer.answered_early = false;
+        if let (true, Some(termination)) = (peer.leaving, &mut self.termination) {
+            // A request for an upgrade is a request, too.
+            peer.cut = true;
+            termination.expected.requests.cut += 1;
+        } else {
+            peer.hijacked = true;
+            peer.was_busy = true;
+            peer.receiving = false;
+        }
+        if let Some(id) = id {
+            self.drain.handle_hijacked(id);
+            self.obey();
+        }
+    }
+
+    pub(super) fn receive(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        // Nobody looks for half a request in a tunnel or behind FIN.
+        if peer.hijacked || peer.session || peer.leaving {
+            return;
+        }
+        peer.receiving = true;
+        peer.was_busy = true;
+        peer.answered_early = false;
+        if self.termination.is_some() {
+            let id = self.find(socket);
+            self.drain.handle_receiving(id);
+            self.obey();
+        }
+    }
+
+    pub(super) fn receive_unnoticed(&mut self, socket: Socket) {
+        self.peer(socket).unnoticed = true;
+    }
+
+    pub(super) fn secure(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        let unused = peer.last.is_none() && !peer.hijacked && !peer.session && !peer.answered_early;
+        let (true, false, Some(id), Some(_)) = (unused, peer.leaving, peer.id, &self.termination) else { return };
+        // It was not idle, or it still is.
+        peer.idle_at_parting &= !std::mem::take(&mut peer.receiving);
+        peer.was_busy = false;
+        peer.accepted = Some(self.now);
+        self.drain.handle_secured(id, self.now);
+        self.obey();
+    }
+
+    pub(super) fn nothing_more(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        if peer.hijacked || peer.session || peer.in_flight.is_empty() {
+            return;
+        }
+        peer.receiving &= peer.leaving;
+        if let Some(id) = peer.id {
+            self.drain.handle_nothing_more(id);
+            self.obey();
+        }
+    }
+
+    pub(super) fn break_connection(&mut self, socket: Socket) {
+        self.peer(socket).broken = true;
+        self.close(socket);
+    }
+
+    pub(super) fn break_off(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        if !peer.session || peer.leaving || peer.end_one().is_none() {
+            return;
+        }
+        if let (Some(id), Some(termination)) = (peer.id, &mut self.termination) {
+            termination.expected.requests.cut += 1;
+            self.drain.handle_request_broken_off(id);
+            self.obey();
+        }
+    }
+
+    pub(super) fn close(&mut self, socket: Socket) {
+        let Some(mut peer) = self.open.remove(&socket) else { return };
+        let (Some(id), Some(termination)) = (peer.id, &mut self.termination) else {
+            // Nobody sees it.
+            self.closed.push(peer);
+            return;
+        };
+        // What was destroyed was counted then, and a peer that goes by itself wants no answers.
+        if (peer.leaving || peer.broken) && !peer.destroyed {
+            peer.cut |= !peer.in_flight.is_empty();
+            termination.expected.requests.cut += count(&peer.in_flight);
+        }
+        match &mut termination.expected.connections {
+            connections if peer.forced => connections.forced += 1,
+            connections if peer.was_busy => connections.drained += 1,
+            connections => connections.idle += 1,
+        }
+        let broken = peer.broken;
+        self.closing = Some(peer);
+        self.drain.handle_closed(id, !broken, self.now);
+        self.obey();
+        self.closed.extend(self.closing.take());
+    }
+
+    pub(super) fn socket_closes(&mut self, place: usize) {
+        let closing = self.sockets(|peer| peer.closing);
+        if let Some(place) = place.checked_rem(closing.len()) {
+            self.close(closing[place]);
+        }
+    }
+
+    pub(super) fn server_closes(&mut self) {
+        if self.server_closing && self.open.is_empty() {
+            self.server_closing = false;
+            // It closes after its last connection, and so those that went unseen are known to have gone.
+            self.notice_who_is_gone();
+            self.server_closed();
+        }
+    }
+
+    pub(super) fn server_closed(&mut self) {
+        if let Some(termination) = &mut self.termination {
+            termination.server_closed = true;
+        }
+        self.drain.handle_server_closed(self.now);
+        self.obey();
+    }
+
+    pub(super) fn turn(&mut self) {
+        // Otherwise it is a call that nobody waits for.
+        let awaited = self.turns_taken < self.turns_asked;
+        if awaited {
+            self.turns_taken += 1;
+        }
+        if let Some(Termination { due_after: Some(turn), .. }) = self.termination
+            && self.turns_taken > turn
+        {
+            self.expire();
+        }
+        if self.termination.as_ref().is_some_and(Termination::is_watching) {
+            self.say_who_waits();
+        }
+        if let Some(termination) = &mut self.termination
+            && awaited
+        {
+            // One that was asked for earlier may have begun earlier.
+            let whole = termination.drains_after.is_some_and(|turn| self.turns_taken > turn);
+            let came = std::mem::take(&mut termination.somebody_came);
+            termination.turns_without = if came { 0 } else { termination.turns_without + usize::from(whole) };
+        }
+        let reads = self.drain.phase() == Phase::Reading;
+        let parting = Parting {
+            at: self.now,
+            loaded: self.is_loaded(),
+            idle: self.sockets(Peer::is_idle).len() + self.quiet.len(),
+        };
+        self.drain.handle_turned(self.now);
+        if let Some(termination) = &mut self.termination
+            && !termination.expired
+            && reads
+            && self.drain.phase() == Phase::Draining
+        {
+            termination.parting = Some(parting);
+            self.open.values_mut().for_each(|peer| peer.idle_at_parting = peer.is_idle());
+        }
+        self.obey();
+    }
+
+    pub(super) fn start_task(&mut self) {
+        match &mut self.termination {
+            Some(termination) if termination.expired => termination.expected.tasks.abandoned += 1,
+            _ => self.tasks += 1,
+        }
+        self.drain.handle_task_started();
+        self.obey();
+    }
+
+    pub(super) fn finish_task(&mut self, fulfilled: bool) {
+        // There may be none: what was abandoned at the deadline may still end.
+        if let Some(left) = self.tasks.checked_sub(1) {
+            self.tasks = left;
+            match &mut self.termination {
+                Some(termination) if fulfilled => termination.expected.tasks.completed += 1,
+                Some(termination) => termination.expected.tasks.rejected += 1,
+                None => {}
+            }
+        }
+        self.drain.handle_task_finished(fulfilled, self.now);
+        self.obey();
+    }
+
+    pub(super) fn ring(&mut self) {
+        self.look_at_the_clock();
+        if let Some(termination) = &mut self.termination
+            && termination.deadline.is_some_and(|deadline| deadline <= self.now)
+        {
+            termination.due_after.get_or_insert(self.turns_asked);
+        }
+        self.drain.handle_timeout(self.now);
+        self.obey();
+        // Otherwise it would ring again at once, and forever.
+        assert!(self.drain.poll_timeout().is_none_or(|due| due > self.now), "What has rung is not due any more.");
+    }
+
+    pub(super) fn pass_until_ring(&mut self) {
+        if let Some(due) = self.drain.poll_timeout() {
+            self.now = self.now.max(due);
+            self.ring();
+        }
+    }
+
+    pub(super) fn terminate(&mut self, plan: Plan) {
+        if self.termination.is_none() {
+            self.begin(plan);
+        } else {
+            self.bring_forward(plan);
+        }
+        self.look_at_the_clock();
+        self.drain.handle_terminate(plan, self.now);
+        self.obey();
+    }
+
+    /// While serving the machine is told nothing, so now it is told where things stand.
+    fn begin(&mut self, Plan { delay, timeout, keep_alive, observed }: Plan) {
+        self.open.values_mut().for_each(|peer| peer.was_busy = peer.is_busy());
+        for socket in self.sockets(Peer::is_followed) {
+            self.enter(socket);
+            self.peer(socket).counted = true;
+        }
+        self.terminations += 1;
+        self.termination = Some(Termination {
+            began: self.now,
+            delayed_until: Some(self.now + delay),
+            timeout,
+            keep_alive,
+            observed,
+            drains_after: None,
+            accepts_until: None,
+            parting: None,
+            deadline: None,
+            due_after: None,
+            expired: false,
+            surveys: 0,
+            watches: 0,
+            holds: 0,
+            server_closes: 0,
+            said_to_wait: None,
+            turns_without: 0,
+            somebody_came: false,
+            server_closed: false,
+            connections: count(self.sockets(|peer| peer.counted)),
+            expected: Report::default(),
+            told: Vec::new(),
+        });
+        self.observe();
+    }
+
+    fn bring_forward(&mut self, Plan { delay, timeout, .. }: Plan) {
+        let Some(termination) = &mut self.termination else { return };
+        if termination.drains_after.is_none() {
+            termination.delayed_until = earlier(termination.delayed_until, Some(self.now + delay));
+            termination.timeout = earlier(termination.timeout, timeout);
+        } else {
+            let deadline = timeout.and_then(|timeout| (self.now + delay).checked_add(timeout));
+            termination.deadline = earlier(termination.deadline, deadline);
+            if (delay, timeout) == (Duration::ZERO, Some(Duration::ZERO)) {
+                self.expire();
+            }
+        }
+    }
+
+    /// The machine is about to be told the time, and so learns that the delay is over, or the deadline due.
+    fn look_at_the_clock(&mut self) {
+        let Some(termination) = &mut self.termination else { return };
+        if termination.drains_after.is_none() && termination.delayed_until.is_some_and(|until| until <= self.now) {
+            termination.drains_after = Some(self.turns_asked);
+            termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+            termination.deadline = termination.timeout.and_then(|timeout| self.now.checked_add(timeout));
+            if termination.timeout == Some(Duration::ZERO) {
+                self.expire();
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        let Some(termination) = &mut self.termination else { return };
+        termination.expired = true;
+        termination.expected.tasks.abandoned += std::mem::take(&mut self.tasks);
+    }
+
+    pub(super) fn listen(&mut self) {
+        // While a termination runs, it is an event that nobody waits for.
+        if self.termination.is_none() {
+            self.listening = true;
+            self.held = false;
+            self.server_closing = false;
+        }
+        self.drain.handle_listening();
+        self.obey();
+    }
+}

@@ -1,0 +1,178 @@
+//! One connection, as its caller knows it: nothing is counted or inferred that can be written down as it is.
+
+use super::*;
+
+/// When a request came, as seen from the termination that runs while it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Came {
+    Before,
+    During,
+}
+
+/// Sockets are numbered as they are opened, and never anew.
+pub(super) type Socket = usize;
+
+/// All that the caller knows of one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Peer {
+    pub(super) transport: Transport,
+    /// What the machine calls it, if it has been told of it as one of its own.
+    pub(super) id: Option<ConnectionId>,
+    /// The machine has been told of it, or of the number of those among which it is.
+    pub(super) counted: bool,
+    /// How many turns of the loop had been asked for when it came.
+    pub(super) came_after: usize,
+    /// When it was accepted, if a termination ran.
+    pub(super) accepted: Option<Instant>,
+    /// The caller keeps an eye on it.
+    pub(super) followed: bool,
+    /// When the last request came.
+    pub(super) last: Option<Instant>,
+    /// How far apart requests come, if that has been found.
+    pub(super) gap: Option<Duration>,
+    /// What the machine was told of that.
+    pub(super) rhythm: Option<Rhythm>,
+    /// The machine was never told that a request has come.
+    pub(super) unheard: bool,
+    /// It was idle when the loop had read what had come in before the delay was over.
+    pub(super) idle_at_parting: bool,
+    /// Until when its next request is to be expected, if the answer to its last one could not say close.
+    pub(super) untold_until: Option<Instant>,
+    /// Oldest first. What is lost behind FIN stays.
+    pub(super) in_flight: VecDeque<Came>,
+    /// Half a request has come.
+    pub(super) receiving: bool,
+    /// Half a request has come, but nobody has looked.
+    pub(super) unnoticed: bool,
+    /// The rest of a body is still coming, whose request is answered.
+    pub(super) answered_early: bool,
+    /// A further request is coming behind an answer that said close.
+    pub(super) followed_up: bool,
+    pub(super) hijacked: bool,
+    /// HTTP/2 is spoken.
+    pub(super) session: bool,
+    /// When the peer has had time enough to acknowledge a PING, once that is sent.
+    pub(super) pinging_until: Option<Instant>,
+    pub(super) ponged: bool,
+    /// No further requests are taken, and it closes when the last has ended.
+    pub(super) session_closing: bool,
+    /// Whether the last answer in flight is going to say close.
+    pub(super) says_close: bool,
+    /// Something has been under way on it since the termination began.
+    pub(super) was_busy: bool,
+    /// FIN has left, or is bound to.
+    pub(super) leaving: bool,
+    /// When the peer has had time enough to close.
+    pub(super) lingers_until: Option<Instant>,
+    pub(super) destroyed: bool,
+    /// Something was under way on it when it was destroyed.
+    pub(super) forced: bool,
+    /// Its socket closes by itself.
+    pub(super) closing: bool,
+    /// Somebody here has closed it.
+    pub(super) broken: bool,
+    /// A request on it has been cut, or it has, being a tunnel.
+    pub(super) cut: bool,
+    /// It has been listed as such.
+    pub(super) listed: bool,
+}
+
+impl Peer {
+    pub(super) fn new(transport: Transport, session: bool, came_after: usize) -> Self {
+        Self {
+            transport,
+            id: None,
+            counted: false,
+            came_after,
+            accepted: None,
+            followed: false,
+            last: None,
+            gap: None,
+            rhythm: None,
+            unheard: true,
+            idle_at_parting: false,
+            untold_until: None,
+            in_flight: VecDeque::new(),
+            receiving: false,
+            unnoticed: false,
+            answered_early: false,
+            followed_up: false,
+            hijacked: false,
+            session,
+            pinging_until: None,
+            ponged: false,
+            session_closing: false,
+            says_close: false,
+            was_busy: false,
+            leaving: false,
+            lingers_until: None,
+            destroyed: false,
+            forced: false,
+            closing: false,
+            broken: false,
+            cut: false,
+            listed: false,
+        }
+    }
+
+    /// The oldest request ends, or over HTTP/2, where they end in any order, the newest.
+    pub(super) fn end_one(&mut self) -> Option<Came> {
+        let came = if self.session { self.in_flight.pop_back() } else { self.in_flight.pop_front() };
+        self.closing |= self.session_closing && self.in_flight.is_empty();
+        came
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        !self.in_flight.is_empty() || self.receiving || self.hijacked
+    }
+
+    /// Whether the machine knows it, and nothing is under way or done on it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.id.is_some() && !self.is_busy() && !self.answered_early && !self.session && !self.leaving
+    }
+
+    /// Whether the caller knows it for its own sake, though no termination runs.
+    pub(super) fn is_followed(&self) -> bool {
+        self.followed || self.session || self.hijacked || !self.in_flight.is_empty()
+    }
+
+    /// Whether it is more than one of many, if requests that came before matter no more.
+    pub(super) fn is_worth_finding(&self, since: Instant) -> bool {
+        let in_rhythm = self.gap.is_some() && self.last.is_some_and(|last| last >= since);
+        // Under TLS an end is a conversation of its own.
+        self.transport == Transport::Tls || self.is_busy() || self.answered_early || in_rhythm
+    }
+
+    /// How many requests go unanswered when it is destroyed. Half a request is one, but not behind FIN.
+    pub(super) fn requests_at_stake(&self) -> u32 {
+        count(&self.in_flight) + u32::from(self.receiving && !self.leaving)
+    }
+
+    /// Until when its next request is to be expected, going by the last ones.
+    pub(super) fn in_rhythm_until(&self) -> Option<Instant> {
+        self.rhythm.map(|Rhythm { last, gap }| rhythm_ends(last, gap))
+    }
+
+    /// Until when it may speak, having been accepted a moment ago.
+    pub(super) fn may_speak_until(&self) -> Option<Instant> {
+        self.accepted.map(|accepted| accepted + SPEAKS_WITHIN)
+    }
+
+    /// Whether something goes on, or is to be expected.
+    pub(super) fn is_lively(&self, now: Instant) -> bool {
+        let expected = self.in_rhythm_until().max(self.may_speak_until()).is_some_and(|until| until > now);
+        self.id.is_some() && !self.hijacked && (self.is_busy() || expected)
+    }
+}
+
+/// One of the connections of which the machine knows no more than their number. It may have closed unseen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quiet {
+    pub(super) socket: Socket,
+    pub(super) unused: bool,
+}
+
+/// Until when another request is to be expected after the last one.
+pub(super) fn rhythm_ends(last: Instant, gap: Duration) -> Instant {
+    last + (gap * GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST)
+}

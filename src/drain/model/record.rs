@@ -1,0 +1,116 @@
+//! What is written down of a termination, and of each moment in which the machine has asked for something.
+
+use super::*;
+
+/// The loop has read what had come in before the delay was over, and idle connections are parted with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parting {
+    pub(super) at: Instant,
+    /// More is going on than a test leaves behind.
+    pub(super) loaded: bool,
+    /// How many connections are idle, known or not.
+    pub(super) idle: usize,
+}
+
+/// A termination that runs.
+#[derive(Clone, Debug)]
+pub(super) struct Termination {
+    pub(super) began: Instant,
+    pub(super) delayed_until: Option<Instant>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) keep_alive: KeepAlive,
+    pub(super) observed: bool,
+    /// How many turns of the loop had been asked for when the delay was over.
+    pub(super) drains_after: Option<usize>,
+    /// By when the listener must close, whoever waits to be accepted.
+    pub(super) accepts_until: Option<Instant>,
+    pub(super) parting: Option<Parting>,
+    /// When it must end, once the delay is over.
+    pub(super) deadline: Option<Instant>,
+    /// How many turns had been asked for when the machine was told that the deadline has passed.
+    pub(super) due_after: Option<usize>,
+    /// A whole turn has been taken since, or there was no time at all.
+    pub(super) expired: bool,
+    /// How often the machine has asked for each of these.
+    pub(super) surveys: usize,
+    pub(super) watches: usize,
+    pub(super) holds: usize,
+    pub(super) server_closes: usize,
+    /// How many wait to be accepted, as last said, if that was known.
+    pub(super) said_to_wait: Option<u32>,
+    /// How many whole turns in a row have brought nobody, and whether somebody came since the last one.
+    pub(super) turns_without: usize,
+    pub(super) somebody_came: bool,
+    pub(super) server_closed: bool,
+    /// How many connections the machine was told of.
+    pub(super) connections: u32,
+    /// What the report should say.
+    pub(super) expected: Report,
+    /// What has been announced.
+    pub(super) told: Vec<Milestone>,
+}
+
+impl Termination {
+    /// Whether it is to be told how many wait to be accepted.
+    pub(super) fn is_watching(&self) -> bool {
+        self.watches > self.server_closes
+    }
+
+    /// When the window closes in which idle connections are kept, if it has one.
+    pub(super) fn window_ends(&self) -> Option<Instant> {
+        match self.keep_alive {
+            KeepAlive::Auto => None,
+            KeepAlive::For(length) => self.parting.map(|parting| parting.at + length.min(WINDOW_AT_MOST)),
+        }
+    }
+}
+
+/// An action, and what was known when the machine asked for it.
+#[derive(Debug)]
+pub(super) struct Moment {
+    pub(super) action: Action,
+    pub(super) now: Instant,
+    /// The turn of the loop that was last taken.
+    pub(super) turn: usize,
+    /// The connection that it is for, if that is open.
+    pub(super) peer: Option<Peer>,
+    /// How many connections are known by their number only, and how many of these were never used.
+    pub(super) quiet: u32,
+    pub(super) unused: u32,
+    /// How many wait to be accepted.
+    pub(super) waiting: usize,
+    pub(super) termination: Option<Termination>,
+    /// Whether all that a termination waits for has ended.
+    pub(super) over: bool,
+}
+
+/// Whether something is closed because nothing is under way on it.
+pub(super) fn closes_idle(action: Action) -> bool {
+    matches!(action, Action::Close(_) | Action::CloseNotify(_) | Action::CloseQuiet(_))
+}
+
+pub(super) fn id_of(action: Action) -> Option<ConnectionId> {
+    match action {
+        Action::Announce(_)
+        | Action::Survey(_)
+        | Action::LastSurvey(_)
+        | Action::WatchListener
+        | Action::HoldListener
+        | Action::CloseServer
+        | Action::CloseQuiet(_)
+        | Action::DestroyQuiet
+        | Action::AwaitTurn
+        | Action::Resolve => None,
+        Action::SayClose(id)
+        | Action::SayKeepAlive(id)
+        | Action::Close(id)
+        | Action::CloseNotify(id)
+        | Action::End(id)
+        | Action::Linger(id)
+        | Action::Ping(id)
+        | Action::CloseSession(id)
+        | Action::Cut(id)
+        | Action::CutHalf(id)
+        | Action::Destroy(id) => Some(id),
+    }
+}

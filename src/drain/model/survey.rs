@@ -1,0 +1,143 @@
+//! What the machine is told of who is there.
+
+use super::*;
+
+impl World {
+    /// What is open, as the machine counts it.
+    pub(super) fn look(&mut self) -> Stats {
+        if self.termination.is_none() {
+            return self.show();
+        }
+        self.notice_who_is_gone();
+        self.drain.stats()
+    }
+
+    /// While serving, the machine is shown what is open, for a moment.
+    fn show(&mut self) -> Stats {
+        for socket in self.sockets(Peer::is_followed) {
+            self.enter(socket);
+        }
+        self.drain.handle_quiet(count(self.sockets(|peer| peer.id.is_none())), 0, self.now);
+        let stats = self.drain.stats();
+        self.drain.handle_quiet(0, 0, self.now);
+        for peer in self.open.values_mut() {
+            if let Some(id) = peer.id.take() {
+                self.drain.handle_closed(id, true, self.now);
+            }
+        }
+        self.obey();
+        stats
+    }
+
+    /// Tells of a connection that was open before, and of what is under way on it.
+    pub(super) fn enter(&mut self, socket: Socket) -> ConnectionId {
+        let peer = peer_of(&mut self.open, socket);
+        peer.rhythm = peer.last.zip(peer.gap).map(|(last, gap)| Rhythm { last, gap });
+        peer.unheard = peer.last.is_none();
+        let id = self.drain.handle_found(peer.transport, peer.last.is_some(), peer.rhythm);
+        peer.id = Some(id);
+        if peer.hijacked {
+            self.drain.handle_hijacked(id);
+        }
+        for _ in &peer.in_flight {
+            peer.unheard = false;
+            self.drain.handle_request_started(id, false);
+        }
+        id
+    }
+
+    /// A connection on which something turns out to be under way, and which may have been one of many.
+    pub(super) fn find(&mut self, socket: Socket) -> ConnectionId {
+        if let Some(id) = self.peer(socket).id {
+            return id;
+        }
+        let id = self.enter(socket);
+        self.count_in(socket);
+        let before = self.quiet.len();
+        self.quiet.retain(|quiet| quiet.socket != socket);
+        if self.quiet.len() < before {
+            self.say_how_many_are_quiet();
+        }
+        self.obey();
+        id
+    }
+
+    pub(super) fn survey(&mut self, horizon: Duration) {
+        if let Some(termination) = &mut self.termination {
+            termination.surveys += 1;
+        }
+        let known_before = std::mem::take(&mut self.quiet);
+        let gone = count(known_before.iter().filter(|quiet| !self.open.contains_key(&quiet.socket)));
+        let since = self.now - horizon;
+        for socket in self.sockets(|peer| peer.id.is_none() && peer.is_worth_finding(since)) {
+            self.find(socket);
+        }
+        let rest = self.sockets(|peer| peer.id.is_none());
+        self.quiet = rest.iter().map(|&socket| Quiet { socket, unused: self.open[&socket].last.is_none() }).collect();
+        self.quiet.sort_by_key(|quiet| quiet.unused);
+        rest.into_iter().for_each(|socket| self.count_in(socket));
+        self.observe();
+        self.say_that_some_are_gone(gone);
+    }
+
+    fn say_how_many_are_quiet(&mut self) {
+        self.drain.handle_quiet(count(&self.quiet), self.unused(), self.now);
+        self.obey();
+    }
+
+    pub(super) fn notice_who_is_gone(&mut self) {
+        let gone = self.quiet.iter().map(|quiet| quiet.socket).filter(|socket| !self.open.contains_key(socket));
+        self.say_who_is_gone(&gone.collect::<Vec<_>>());
+    }
+
+    /// Of some quiet connections, several have closed, by whomever they were.
+    pub(super) fn say_who_is_gone(&mut self, sockets: &[Socket]) {
+        let before = self.quiet.len();
+        self.quiet.retain(|quiet| !sockets.contains(&quiet.socket) || self.open.contains_key(&quiet.socket));
+        self.say_that_some_are_gone((before - self.quiet.len()) as u32);
+    }
+
+    fn say_that_some_are_gone(&mut self, gone: u32) {
+        if let Some(termination) = &mut self.termination {
+            termination.expected.connections.idle += gone;
+        }
+        self.drain.handle_quiet_closed(gone, count(&self.quiet), self.unused(), self.now);
+        self.obey();
+    }
+
+    pub(super) fn observe(&mut self) {
+        for id in self.ids(|peer| peer.session) {
+            self.drain.handle_multiplexed(id, self.now);
+        }
+        for id in self.ids(|peer| peer.receiving) {
+            self.drain.handle_receiving(id);
+        }
+        for id in self.ids(|peer| peer.answered_early) {
+            self.drain.handle_answered_early(id, self.now);
+        }
+        self.obey();
+    }
+
+    pub(super) fn say_who_waits(&mut self) {
+        let waiting = match self.kernel {
+            _ if !self.listening => Some(0),
+            Kernel { tells: true, .. } => Some(count(&self.waiting)),
+            Kernel { tells: false, .. } => None,
+        };
+        if let Some(termination) = &mut self.termination {
+            // With nobody following, each one that is accepted brings the end nearer.
+            if self.held && waiting.zip(termination.said_to_wait).is_some_and(|(now, before)| now < before) {
+                termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+            }
+            termination.said_to_wait = waiting;
+        }
+        self.drain.handle_accept_queue(waiting, self.now);
+    }
+
+    fn count_in(&mut self, socket: Socket) {
+        let peer = peer_of(&mut self.open, socket);
+        if let (false, Some(termination)) = (std::mem::replace(&mut peer.counted, true), &mut self.termination) {
+            termination.connections += 1;
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The course of a termination, from the call that begins it until it resolves.
+
+use std::time::{Duration, Instant};
+
+use super::connection::State;
+use super::listener::{ACCEPT_AT_MOST, Listener};
+use super::{Action, Drain, KeepAlive, Milestone, Report};
+
+/// Where the server is in its course; see the diagram in the [documentation of the machine](super).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Nothing is asked of the machine. Next: `Delaying`, `Reading`.
+    #[default]
+    Serving,
+    /// The listener still accepts, and every HTTP/1 answer says close: whoever routes requests here
+    /// learns to do without. Next: `Reading`, or `Terminated` when somebody else has closed the server and nothing is
+    /// left.
+    Delaying,
+    /// The listener closes when nobody waits to be accepted any more, and the event loop takes a whole turn to read what
+    /// has come. Next: `Draining`, or `Terminated` when nothing is left.
+    Reading,
+    /// Idle connections go, requests in flight are answered. Next: `Terminated`.
+    Draining,
+    /// The termination has resolved. Next: `Serving`, or `Delaying` or `Reading` when terminated once more.
+    Terminated,
+}
+
+impl Phase {
+    /// What it is called outside.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Delaying => "delaying",
+            Self::Reading | Self::Draining => "draining",
+            Self::Terminated => "terminated",
+        }
+    }
+
+    /// Whether a termination runs.
+    #[must_use]
+    pub fn is_terminating(self) -> bool {
+        matches!(self, Self::Delaying | Self::Reading | Self::Draining)
+    }
+
+    /// Whether one runs whose delay is over.
+    pub(super) fn is_past_delay(self) -> bool {
+        matches!(self, Self::Reading | Self::Draining)
+    }
+}
+
+/// How a server is to be terminated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How long the listener goes on accepting.
+    pub delay: Duration,
+    /// How long requests in flight may take after that; `None` is as long as they want.
+    pub timeout: Option<Duration>,
+    /// How long idle connections are kept open after that.
+    pub keep_alive: KeepAlive,
+    /// Whether somebody wants to know what is open when half of the timeout has passed.
+    pub observed: bool,
+}
+
+/// A turn of the event loop, asked for with [`Action::AwaitTurn`]. It outlives the termination that asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Turn {
+    #[default]
+    NotAwaited,
+    Awaited,
+    /// Asked for once more. The one that runs may have polled for input already, so it does not count.
+    AwaitedAnew,
+}
+
+impl Drain {
+    /// Whether everything is to be cut as soon as the delay is over.
+    pub(super) fn has_no_time(&self) -> bool {
+        self.timeout == Some(Duration::ZERO)
+    }
+
+    pub(super) fn begin(&mut self, Plan { delay, timeout, keep_alive, observed }: Plan, now: Instant) {
+        self.phase = Phase::Delaying;
+        self.began = Some(now);
+        self.delayed_until = now.checked_add(delay);
+        self.timeout = timeout;
+        self.keep_alive = keep_alive;
+        self.observed = observed;
+        self.report = Report::default();
+        self.closing_server = true;
+        for (id, connection) in &mut self.connections {
+            connection.busy = connection.requests > 0;
+            if connection.state() == State::Active && !connection.receiving && !connection.multiplexed {
+                self.actions.push_back(Action::SayClose(id));
+            }
+        }
+        if !delay.is_zero() {
+            self.actions.push_back(Action::Announce(Milestone::Delaying));
+            // From now on, every request says how much has been received besides it.
+            self.survey();
+        }
+    }
+
+    /// Nothing is put off: of two points in time, the earlier one wins.
+    pub(super) fn bring_forward(&mut self, Plan { delay, timeout, .. }: Plan, now: Instant) {
+        if !self.phase.is_past_delay() {
+            self.delayed_until = earlier(self.delayed_until, now.checked_add(delay));
+            self.timeout = earlier(self.timeout, timeout);
+            return;
+        }
+        if !self.last_turn {
+            // What is past the end of the clock is as good as never.
+            let deadline = timeout.and_then(|timeout| now.checked_add(delay)?.checked_add(timeout));
+            self.deadline = earlier(self.deadline, deadline);
+        }
+        if delay.is_zero() && timeout == Some(Duration::ZERO) {
+            self.cut();
+        }
+    }
+
+    /// The end of the delay, if it has come.
+    pub(super) fn drain_if_due(&mut self, now: Instant) {
+        if self.phase != Phase::Delaying || self.delayed_until.is_none_or(|until| until > now) {
+            return;
+        }
+        self.phase = Phase::Reading;
+        self.delayed_until = None;
+        self.actions.push_back(Action::Announce(Milestone::Draining));
+        self.survey();
+        if !self.has_no_time() {
+            self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
+            if self.observed {
+                self.half_time = self.timeout.and_then(|timeout| now.checked_add(timeout / 2));
+            }
+            self.listener = Listener::accepting(now + ACCEPT_AT_MOST);
+            self.actions.push_back(Action::WatchListener);
+        }
+        for id in self.ids() {
+            if self.connections[id].multiplexed {
+                self.ping(id, now);
+            }
+        }
+        // A turn that an earlier termination asked for may have read already.
+        if self.turn != Turn::NotAwaited || !self.connections.is_empty() {
+            self.await_turn();
+        }
+    }
+
+    fn survey(&mut self) {
+        self.surveying = true;
+        let horizon = self.keep_alive.horizon();
+        let is_last = self.phase == Phase::Reading && self.has_no_time();
+        self.actions.push_back(if is_last { Action::LastSurvey(horizon) } else { Action::Survey(horizon) });
+    }
+
+    pub(super) fn await_turn(&mut self) {
+        self.turn = if self.turn == Turn::NotAwaited {
+            self.actions.push_back(Action::AwaitTurn);
+            Turn::Awaited
+        } else {
+            Turn::AwaitedAnew
+        };
+    }
+
+    pub(super) fn await_turn_unless_awaited(&mut self) {
+        if self.turn == Turn::NotAwaited {
+            self.await_turn();
+        }
+    }
+
+    pub(super) fn close_listener(&mut self) {
+        if self.listener != Listener::Closed {
+            self.listener = Listener::Closed;
+            self.actions.push_back(Action::CloseServer);
+        }
+    }
+
+    /// The deadline: everything left goes, and nothing is waited for but the sockets' own `close`.
+    pub(super) fn cut(&mut self) {
+        self.deadline = None;
+        self.half_time = None;
+        if self.expired {
+            return;
+        }
+        self.expired = true;
+        self.actions.push_back(Action::Announce(Milestone::Deadline));
+        self.close_listener();
+        self.phase = Phase::Draining;
+        self.closing_server = false;
+        self.report.tasks.abandoned += self.tasks;
+        self.tasks = 0;
+        self.actions.push_back(Action::DestroyQuiet);
+        for id in self.ids() {
+            self.destroy(id);
+        }
+    }
+
+    pub(super) fn resolve_if_done(&mut self, now: Instant) {
+        let open = self.surveying || self.quiet > 0 || !self.connections.is_empty();
+        if !self.phase.is_terminating() || open || self.closing_server || self.tasks > 0 {
+            return;
+        }
+        self.phase = Phase::Terminated;
+        // Somebody else may have closed the server, even before the delay was over.
+        self.delayed_until = None;
+        self.listener = Listener::Open;
+        self.deadline = None;
+        self.half_time = None;
+        self.last_turn = false;
+        self.expired = false;
+        self.patience.clear();
+        self.to_close.clear();
+        self.window = None;
+        self.unused_until = None;
+        self.report.duration = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
+        self.actions.push_back(Action::Announce(Milestone::Terminated));
+        self.actions.push_back(Action::Resolve);
+    }
+}
+
+/// The earlier of two points in time, of which `None` is never.
+pub(super) fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    [one, other].into_iter().flatten().min()
+}

@@ -42,15 +42,6 @@ function isReceiving({ socket, newest }, active) {
 }
 
 /**
- * Whether the kernel has something behind a request that has come whole. Its answer may leave before that is read.
- *
- * @param {Connection} connection
- */
-function isFollowed({ accepted, newest }) {
-  return newest?.response.req.complete === true && !isRead(accepted);
-}
-
-/**
  * What is still coming in on a connection when an answer on it has ended.
  *
  * @param {Connection} connection
@@ -66,4 +57,4 @@ function arrivingAfter(connection, request) {
   return Arriving.Nothing;
 }
 
-module.exports = { arrivingAfter, intakeOf, isFollowed, isReceiving, isSilent };
+module.exports = { arrivingAfter, intakeOf, isReceiving, isSilent };

@@ -5,10 +5,10 @@ const { Intake } = require('./intake');
 const { acceptedSockets, activeSockets, idleSockets, socketBelow } = require('./internals');
 const native = require('./native');
 const { QuietConnections } = require('./quiet-connections');
-const { isFollowed, isReceiving } = require('./receiving');
+const { isReceiving } = require('./receiving');
 const { connections } = require('./registry');
 const { begun, conversationOn } = require('./requests');
-const { unreadOf } = require('./unread');
+const { unreadInKernel, unreadOf } = require('./unread');
 
 const { Transport } = native;
 
@@ -223,11 +223,19 @@ class Survey {
 
   /** Tells the machine what is coming in on the connections that it knows by an id. */
   observe() {
-    for (const connection of this.#attachment.open) this.#observeConnection(connection);
+    const { open } = this.#attachment;
+    const received = [];
+    for (const { accepted, newest } of open) if (newest?.response.req.complete) received.push(accepted);
+    // An answer may leave before what has come behind its request is read.
+    const followed = unreadInKernel(received);
+    for (const connection of open) this.#observeConnection(connection, followed.has(connection.accepted));
   }
 
-  /** @param {Connection} connection */
-  #observeConnection(connection) {
+  /**
+   * @param {Connection} connection
+   * @param {boolean} isFollowed whether something has come behind a request that has come whole
+   */
+  #observeConnection(connection, isFollowed) {
     if (connection.hijackedBy !== null) return;
     if (connection.session !== null && connection.socket.bytesRead > 0) {
       this.#perform(native.multiplexed(this.#key, connection.id));
@@ -238,7 +246,7 @@ class Survey {
       this.#perform(native.answeredEarly(this.#key, connection.id));
       return;
     }
-    const receiving = isReceiving(connection, this.#active ?? undefined) || isFollowed(connection);
+    const receiving = isReceiving(connection, this.#active ?? undefined) || isFollowed;
     if (receiving) this.#perform(native.receiving(this.#key, connection.id));
     const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
     connection.intake = first ? Intake.fromBeginning(connection) : Intake.fromNow(connection);

@@ -2,7 +2,8 @@
 
 const { acceptedSockets, httpSockets, listsConnections, responseOn, socketBelow } = require('./internals');
 const native = require('./native');
-const { attachments, begin, oldestOn, onRequest, unwatchRequests, watchRequests } = require('./requests');
+const { attachments, connections } = require('./registry');
+const { begin, oldestOn, onRequest, unwatchRequests, watchRequests } = require('./requests');
 
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
@@ -29,13 +30,6 @@ const { attachments, begin, oldestOn, onRequest, unwatchRequests, watchRequests 
 const HIJACKING_EVENTS = ['upgrade', 'connect'];
 
 const released = new FinalizationRegistry(native.release);
-
-/**
- * By each of its sockets, and its HTTP/2 session: every connection that is followed.
- *
- * @type {Map<object, Connection>}
- */
-const connections = new Map();
 
 class Attachment {
   /** Names the server's machine. */
@@ -103,7 +97,9 @@ class Attachment {
 
   stats() {
     if (this.#termination !== null) return this.#termination.stats();
-    return this.#newTermination().statsWhileServing();
+    const { Survey } = require('./survey');
+    // While it is serving, nothing is to be done.
+    return new Survey(this, () => {}).statsWhileServing();
   }
 
   /** @param {User} user */
@@ -122,7 +118,7 @@ class Attachment {
     } else if (this.#outcome === null || this.state === 'serving' || this.#hasConnections()) {
       // From now on every connection counts that comes in.
       this.#follow();
-      const termination = this.#newTermination();
+      const termination = new (loadTermination().Termination)(this);
       this.#termination = termination;
       this.#outcome = termination.begin(plan);
     }
@@ -213,10 +209,6 @@ class Attachment {
   /** @param {import('./binding').Actions} actions */
   #perform(actions) {
     this.#termination?.perform(actions);
-  }
-
-  #newTermination() {
-    return new (termination().Termination)(this);
   }
 
   #hasConnections() {
@@ -327,14 +319,13 @@ class Attachment {
     const connection = stream.session && connections.get(stream.session);
     if (!connection) return;
     const { Stream } = require('./connection');
-    const terminating = this.#termination !== null;
-    const request = new Stream(stream, { method: headers[':method'], url: headers[':path'] }, terminating);
+    const request = new Stream(stream, { method: headers[':method'], url: headers[':path'] });
     connection.streams?.set(stream, request);
     stream.once('close', () => {
       connection.streams?.delete(stream);
       this.#termination?.streamClosed(connection, request);
     });
-    if (terminating) this.#perform(native.requestStarted(this.key, connection.id, false));
+    this.#termination?.streamOpened(connection, request);
   };
 
   // Node upgrades a connection only if somebody listens to `upgrade`, and closes it on CONNECT unless
@@ -393,7 +384,7 @@ class Attachment {
     watchRequests();
     this.#watching = true;
     // Now, and not in the middle of a termination, when there may be neither time nor descriptors for it.
-    termination();
+    loadTermination();
     require('./connection');
     require('./websockets');
   }
@@ -421,7 +412,7 @@ class Attachment {
 }
 
 /** Most of the package is in it, and a process that only defines servers does without. */
-function termination() {
+function loadTermination() {
   return require('./termination');
 }
 
@@ -441,4 +432,3 @@ function closed() {
 }
 
 exports.Attachment = Attachment;
-exports.connections = connections;

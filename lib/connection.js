@@ -10,17 +10,17 @@ const { conversationOn, isAnsweredEarly, requestsOn } = require('./requests');
 
 /** A request in flight over HTTP/2. */
 class Stream {
+  /** Whether it came only during a termination. */
+  late = false;
   startedAt = performance.now();
 
   /**
    * @param {ServerHttp2Stream} stream
    * @param {Head} head
-   * @param {boolean} late whether it came only during a termination
    */
-  constructor(stream, head, late) {
+  constructor(stream, head) {
     this.stream = stream;
     this.head = head;
-    this.late = late;
   }
 
   get headersSent() {
@@ -77,6 +77,14 @@ class Connection {
   /** Whether the body of a request that was answered already is still coming in. */
   get isAnsweredEarly() {
     return isAnsweredEarly(this.socket);
+  }
+
+  /** Whether it was closed or broken off by its peer, and not here, once it has closed. */
+  get isClosedByPeer() {
+    return [this.accepted, this.socket].some(({ errored, readableEnded }) => {
+      // What the operating system says, it says of the peer.
+      return readableEnded || /** @type {NodeJS.ErrnoException | null} */ (errored)?.syscall !== undefined;
+    });
   }
 
   /** Requests in flight over HTTP/1, oldest first. */

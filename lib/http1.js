@@ -2,10 +2,9 @@
 
 // Not the global one, which test runners replace by one that waits for the test.
 const { nextTick } = require('node:process');
-const { isHeldBack, isParsed } = require('./internals');
+const { isHeldBack } = require('./internals');
 
 /** @typedef {import('./connection').Connection} Connection */
-/** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
 
 /**
@@ -91,29 +90,4 @@ function destroy({ accepted, socket }) {
   accepted.destroy();
 }
 
-/**
- * Whether a connection that has closed was closed or broken off by its peer, and not here.
- *
- * @param {Connection} connection
- */
-function isClosedByPeer({ accepted, socket }) {
-  return [accepted, socket].some(({ errored, readableEnded }) => {
-    // What the operating system says, it says of the peer.
-    return readableEnded || /** @type {NodeJS.ErrnoException | null} */ (errored)?.syscall !== undefined;
-  });
-}
-
-/**
- * Whether a request, or a TLS handshake before it, has been received in part. What is missing of a
- * request that is in flight already does not count.
- *
- * @param {Connection} connection
- * @param {Set<Socket> | undefined} active the sockets on whose parser a message has begun, if known
- */
-function isReceiving({ socket, newest }, active) {
-  if (newest !== null && !newest.response.req.complete) return false;
-  if (!(socket.bytesRead > 0)) return false;
-  return active === undefined ? newest === null && socket.bytesWritten === 0 : active.has(socket) || !isParsed(socket);
-}
-
-module.exports = { close, destroy, end, isClosedByPeer, isReceiving, linger, saidClose, sayClose, sayKeepAlive };
+module.exports = { close, destroy, end, linger, saidClose, sayClose, sayKeepAlive };

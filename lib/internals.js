@@ -22,7 +22,7 @@ function activeSockets(server) {
  * The sockets on whose HTTP parser no message has begun, though one may have ended. There may be a request in
  * flight; and since Node 26, those on which nothing has come yet are among them.
  *
- * Without it, no connection is one of many; see `Termination`.
+ * Without it, no connection is one of many; see `QuietConnections`.
  *
  * @param {Server} server
  * @returns {Socket[]}

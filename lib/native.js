@@ -1,4 +1,5 @@
-// Finds the native addon, in the package for this platform or where it was built. Apart from this file nothing knows where it comes from.
+// Finds the native addon, in the package for this platform or where it was built. Apart from this file nothing knows
+// where it comes from.
 
 const path = require('node:path');
 const { packageOf, platform } = require('./platform');

@@ -1,4 +1,5 @@
-// The idle connections that the machine knows by their number only: there may be thousands, and nothing is under way on them.
+// The idle connections that the machine knows by their number only: there may be thousands, and nothing is under way
+// on them.
 
 const { LOOKED_AT_TOGETHER, unreadAmong } = require('./unread');
 

@@ -10,6 +10,7 @@
 
 const diagnosticsChannel = require('node:diagnostics_channel');
 const { isKeptAlive } = require('./internals');
+const { attachments } = require('./registry');
 
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
@@ -91,13 +92,6 @@ class Conversation {
     this.last = startedAt;
   }
 }
-
-/**
- * By server, so that two terminators on one server share what is known of it, and agree.
- *
- * @type {WeakMap<Server, Attachment>}
- */
-const attachments = new WeakMap();
 
 /**
  * Those on connections that are kept alive after their first request. Most others would be gone before a weak
@@ -255,7 +249,6 @@ function forgetAborted() {
 
 exports.Conversation = Conversation;
 exports.Request = Request;
-exports.attachments = attachments;
 exports.begin = begin;
 exports.begun = begun;
 exports.conversationOn = conversationOn;

@@ -1,7 +1,7 @@
 // What is under way on terminators' servers, in words, for the line that says what a shutdown did not wait for.
 
-const { connections } = require('./attachment');
 const { activeSockets, httpSockets } = require('./internals');
+const { connections } = require('./registry');
 const { isAnsweredEarly, oldestOn, requestsOn } = require('./requests');
 const { attachmentsOf } = require('./terminator');
 

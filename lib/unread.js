@@ -26,12 +26,13 @@ function unreadAmong(sockets) {
 }
 
 /**
- * Those, of any number, for which it does, or for which Node keeps what its parser has not seen.
+ * Those, of any number, for which it does.
  *
  * @param {Socket[]} sockets
  */
-function unreadOf(sockets) {
-  const unread = new Set(sockets.filter(({ readableLength }) => readableLength > 0));
+function unreadInKernel(sockets) {
+  /** @type {Set<Socket>} */
+  const unread = new Set();
   for (let place = 0; place < sockets.length; place += LOOKED_AT_TOGETHER) {
     const some = sockets.slice(place, place + LOOKED_AT_TOGETHER);
     for (const found of unreadAmong(some) ?? []) unread.add(some[found]);
@@ -39,9 +40,18 @@ function unreadOf(sockets) {
   return unread;
 }
 
+/**
+ * The same, and those for which Node keeps what its parser has not seen.
+ *
+ * @param {Socket[]} sockets
+ */
+function unreadOf(sockets) {
+  return new Set([...sockets.filter(({ readableLength }) => readableLength > 0), ...unreadInKernel(sockets)]);
+}
+
 /** @param {Socket} socket */
 function isRead(socket) {
   return unreadAmong([socket]) === null;
 }
 
-module.exports = { LOOKED_AT_TOGETHER, isRead, unreadAmong, unreadOf };
+module.exports = { LOOKED_AT_TOGETHER, isRead, unreadAmong, unreadInKernel, unreadOf };

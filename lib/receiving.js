@@ -1,0 +1,60 @@
+// What is coming in on one connection, as far as the kernel, Node and its parser tell.
+
+const { activeSockets, isParsed } = require('./internals');
+const { Intake } = require('./intake');
+const { Arriving } = require('./native');
+const { isRead } = require('./unread');
+
+/** @typedef {import('node:net').Socket} Socket */
+/** @typedef {import('node:http').IncomingMessage} IncomingMessage */
+/** @typedef {import('./connection').Connection} Connection */
+
+/**
+ * What came in only during the termination has no account yet.
+ *
+ * @param {Connection} connection
+ */
+function intakeOf(connection) {
+  connection.intake ??= Intake.fromBeginning(connection);
+  return connection.intake;
+}
+
+/**
+ * Whether nothing has come since the connection was known to be idle.
+ *
+ * @param {Connection} connection
+ */
+function isSilent(connection) {
+  return intakeOf(connection).isSilent && isRead(connection.accepted);
+}
+
+/**
+ * Whether a request, or a TLS handshake before it, has been received in part. What is missing of a
+ * request that is in flight already does not count.
+ *
+ * @param {Connection} connection
+ * @param {Set<Socket> | undefined} active the sockets on whose parser a message has begun, if known
+ */
+function isReceiving({ socket, newest }, active) {
+  if (newest !== null && !newest.response.req.complete) return false;
+  if (!(socket.bytesRead > 0)) return false;
+  return active === undefined ? newest === null && socket.bytesWritten === 0 : active.has(socket) || !isParsed(socket);
+}
+
+/**
+ * What is still coming in on a connection when an answer on it has ended.
+ *
+ * @param {Connection} connection
+ * @param {IncomingMessage} request
+ */
+function arrivingAfter(connection, request) {
+  if (!request.complete) return Arriving.Body;
+  // What comes after an upgrade is no request.
+  if (connection.hijackedBy !== null) return Arriving.Nothing;
+  const active = activeSockets(connection.attachment.server);
+  if (isReceiving(connection, active) || !isRead(connection.accepted)) return Arriving.NextRequest;
+  connection.intake = Intake.fromNow(connection);
+  return Arriving.Nothing;
+}
+
+module.exports = { arrivingAfter, intakeOf, isReceiving, isSilent };

@@ -745,6 +745,20 @@ fn a_turn_that_an_earlier_termination_asked_for_does_not_count() {
 }
 
 #[test]
+fn a_server_that_an_earlier_termination_has_closed_is_not_closed_once_more() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate_within(Some(Duration::ZERO));
+    assert!(scene.actions().ends_with(&[Action::CloseServer, Action::Cut(id), Action::Destroy(id)]));
+    assert_eq!(scene.close(id), [Action::Resolve], "cut, it does not wait for the server");
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate_within(Some(SECOND));
+    scene.drain.handle_server_closed(scene.now);
+    scene.drain.handle_closed(id, true, scene.now);
+    assert_eq!(scene.actions().last(), Some(&Action::Resolve));
+}
+
+#[test]
 fn an_upgrade_behind_fin_is_listed_as_cut() {
     let mut scene = Scene::new();
     let id = scene.idle(Transport::Tls);

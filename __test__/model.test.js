@@ -14,7 +14,7 @@
 //      that Node reads nothing more: nobody can hear them out, so they are answered with a reset, which may take the end
 //      of the answer before with it (RFC 9112, section 9.6);
 //    - clients that have not read an answer yet when the deadline cuts the request behind it;
-//    - clients that had pipelined behind an answer that said close by its handler's will, and had ended before terminate();
+//    - clients that were still writing behind an answer that said close by its handler's will, and had ended before terminate();
 //    - what had come behind the request whose handler itself calls terminate() and answers in the same tick.
 // 2. Of pipelined answers only the last says close, as far as the next request had been received when terminate() was
 //    called, or its handler had been called when the head left. The same exceptions.

@@ -104,7 +104,8 @@ class Judgement {
         this.reachedDeadline && behind.some((later) => this.listed.has(later.url) || !requests.has(later.url));
       // Node had ended this connection by itself, on which its client was still writing.
       const ended = known?.finishedAt < terminatedAt && request.answer.connection === 'close';
-      const isReset = unheard || cut || ((unknown || ended) && next !== undefined);
+      const writesOn = next !== undefined || (end > request.headEnd && request.answer.after !== 'body');
+      const isReset = unheard || cut || (unknown && next !== undefined) || (ended && writesOn);
       if (whole && this.listed.has(url) && !this.#isWrittenLate(known))
         this.#wrong(`${url} is listed, and was answered`);
       if (whole && wants && answer.body !== answerTo(request))

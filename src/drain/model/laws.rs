@@ -178,8 +178,12 @@ fn every_action_is_for_a_connection_that_is_open(world: &World) {
 }
 
 fn nothing_is_done_unless_a_termination_runs(world: &World) {
+    let mut before = None;
     for Moment { action, termination, .. } in &world.history {
-        assert!(termination.is_some(), "{action:?}");
+        // Asked for together with the close of a server that turned out to be closed already.
+        let is_a_turn_too_many = *action == Action::AwaitTurn && before == Some(Action::Resolve);
+        assert!(termination.is_some() || is_a_turn_too_many, "{action:?}");
+        before = Some(*action);
     }
 }
 

@@ -210,8 +210,9 @@ export interface TerminationReport {
     /** Received while it ran, and answered whole. */
     late: number;
     /**
-     * Not answered whole, because of the deadline or because somebody here broke them off. A head received in part
-     * counts as one. What a client does not wait for is neither answered nor cut.
+     * Not answered whole, because of the deadline, because somebody here broke them off, or because they had come behind
+     * an answer that said close. A head received in part counts as one. What a client does not wait for is neither
+     * answered nor cut.
      */
     cut: number;
   };

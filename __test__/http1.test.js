@@ -534,9 +534,14 @@ for (const transport of transports) {
       it('is waited for if it is another one, behind an answer that says close', async (test) => {
         const [begun, go, followed] = [gate(), gate(), gate()];
         let terminated;
-        const { server, terminator } = await serve(test, transport, async ({ url }, response) => {
-          if (url === '/behind') {
+        let behind;
+        const { server, terminator } = await serve(test, transport, async (request, response) => {
+          if (request.url === '/behind') {
             followed.open();
+            // It can't be answered, but must not look as if it had come whole.
+            behind = once(request, 'end').catch(({ code }) => code);
+            await turn();
+            request.resume();
             return;
           }
           terminated = terminator.terminate();
@@ -570,6 +575,26 @@ for (const transport of transports) {
           ['/behind'],
         );
         assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+        assert.equal(await behind, 'ECONNRESET');
+      });
+
+      it('is not processed if it is another one that comes behind an answer that says close', async (test) => {
+        const urls = [];
+        const { server, terminator } = await serve(test, transport, async ({ url }, response) => {
+          urls.push(url);
+          await client.write(requestText('/second') + requestText('/third'));
+          response.end('answer');
+        });
+        server.on('upgrade', ({ url }) => void urls.push(url));
+        const client = await connect(transport, server);
+        const upgrade = requestText('/upgrade', { headers: { Connection: 'Upgrade', Upgrade: 'echo' } });
+        await client.write(requestText('/first', { headers: { Connection: 'close' } }));
+        const terminated = terminator.terminate();
+        await client.until(/answer/);
+        await client.write(upgrade);
+        assert.equal(await client.ended, 'FIN');
+        assert.equal((await terminated).graceful, true);
+        assert.deepEqual(urls, ['/first']);
       });
 
       it('is not waited for beyond the deadline', async (test) => {

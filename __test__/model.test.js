@@ -10,9 +10,6 @@
 //    - clients that went away, or half-closed where the server does not allow for that, or in the middle of a request;
 //    - what follows an answer that says close by its handler's will, or that was sent before its request had come whole
 //      (that connection is told to go, and what is read behind its FIN is listed);
-//    - clients that pipeline on during the termination, behind an answer that says close, if what they ask for is so large
-//      that Node reads nothing more: nobody can hear them out, so they are answered with a reset, which may take the end
-//      of the answer before with it (RFC 9112, section 9.6);
 //    - clients that have not read an answer yet when the deadline cuts the request behind it;
 //    - clients that were still writing behind an answer that said close by its handler's will, and had ended before terminate();
 //    - what had come behind the request whose handler itself calls terminate() and answers in the same tick.

@@ -18,6 +18,7 @@ export const ActionKind: {
   readonly DestroyQuiet: number;
   readonly End: number;
   readonly Linger: number;
+  readonly HearOut: number;
   readonly Ping: number;
   readonly CloseSession: number;
   readonly Cut: number;
@@ -100,6 +101,9 @@ export function watchListener(key: number, descriptor: number, host: string, por
 export function holdListener(key: number, descriptor: number, host: string, port: number): string | null;
 export function acceptQueue(key: number, waiting: number | null): Actions;
 export function listenerClosed(key: number): Actions;
+/** A further descriptor of the same connection, for the caller to close; null where there can't be one. */
+export function duplicate(descriptor: number): number | null;
+
 /** The places of those descriptors on which unread bytes wait; null if there are none, or nobody knows. */
 export function unread(descriptors: Int32Array, count: number): number[] | null;
 export function due(key: number): Actions;

@@ -48,6 +48,13 @@ class Connection {
    */
   intake = null;
 
+  /**
+   * What is read and discarded when HTTP has let go of the connection.
+   *
+   * @type {Socket | null}
+   */
+  rest = null;
+
   /** The machine's name for it, which it has during a termination. */
   id = -1;
 

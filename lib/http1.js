@@ -2,7 +2,9 @@
 
 // Not the global one, which test runners replace by one that waits for the test.
 const { nextTick } = require('node:process');
-const { isHeldBack } = require('./internals');
+const { Socket } = require('node:net');
+const { descriptorOf } = require('./internals');
+const native = require('./native');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
@@ -70,24 +72,39 @@ function end({ socket }) {
  *
  * @param {Connection} connection
  */
-function linger(connection) {
-  const { socket } = connection;
+function linger({ socket }) {
   socket.end();
-  // As long as the body of a request is not read, nothing is read that comes behind it.
-  for (const { response } of connection.pipelined()) response.req.resume();
-  // What nobody reads can't be heard out.
-  if (isHeldBack(socket)) return;
   // After an answer that says close Node calls `socket.destroySoon()`, which destroys the socket as
   // soon as FIN is sent, and so resets it if the client is still writing. That happens after the
   // event by which we learn of the answer's end, and takes effect on `finish`.
   nextTick(() => socket.removeListener('finish', socket.destroy));
 }
 
+/**
+ * Lets Node close the connection as it does after an answer that says close, with whatever comes behind it: handlers
+ * hear that their requests are broken off, and no further one is called. What the peer still writes would be answered
+ * with a reset, so it is read and discarded through a second descriptor, which keeps the connection open.
+ *
+ * Where there can't be one, such a client is reset, as it is without us.
+ *
+ * @param {Connection} connection
+ */
+function hearOut(connection) {
+  const descriptor = native.duplicate(descriptorOf(connection.accepted));
+  if (descriptor === null) return;
+  const rest = new Socket({ fd: descriptor, readable: true, writable: false });
+  rest.on('error', () => {});
+  connection.rest = rest;
+  // Until then Node's parser reads; to take a part of its input would have it answer the rest with an error.
+  connection.accepted.once('close', () => rest.resume());
+}
+
 /** @param {Connection} connection */
-function destroy({ accepted, socket }) {
+function destroy({ accepted, socket, rest }) {
   socket.destroy();
   // A TLS socket takes the accepted one with it; a handshake that has not ended has no TLS socket yet.
   accepted.destroy();
+  rest?.destroy();
 }
 
-module.exports = { close, destroy, end, linger, saidClose, sayClose, sayKeepAlive };
+module.exports = { close, destroy, end, hearOut, linger, saidClose, sayClose, sayKeepAlive };

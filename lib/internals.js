@@ -117,18 +117,6 @@ function isParsed(socket) {
 }
 
 /**
- * Whether Node reads nothing more from this socket because its client pipelines, and the answers that wait to be
- * written are large.
- *
- * Without it, such a client is heard out for as long as that may take at most, though nobody hears it.
- *
- * @param {Socket} socket
- */
-function isHeldBack(socket) {
-  return /** @type {any} */ (socket)._paused === true;
-}
-
-/**
  * The answer that is being written to this socket, if there is one.
  *
  * Needed only for requests that were in flight before the terminator was created. Without it, those
@@ -188,7 +176,6 @@ module.exports = {
   httpSockets,
   idleSockets,
   isBoundHere,
-  isHeldBack,
   isKeptAlive,
   isParsed,
   listsConnections,

@@ -117,6 +117,11 @@ class Termination {
 
   /** @param {Connection} connection */
   closed(connection) {
+    const { rest } = connection;
+    if (rest !== null && !rest.closed) {
+      rest.once('close', () => this.closed(connection));
+      return;
+    }
     this.perform(native.closed(this.#key, connection.id, connection.isClosedByPeer));
     this.#survey.forget(connection);
   }
@@ -252,6 +257,9 @@ class Termination {
           break;
         case ActionKind.Linger:
           http1.linger(connection);
+          break;
+        case ActionKind.HearOut:
+          http1.hearOut(connection);
           break;
         case ActionKind.Ping:
           http2.ping(connection, () => this.perform(native.ponged(this.#key, connection.id)));

@@ -251,6 +251,12 @@ pub fn unread(descriptors: &[i32], count: u32) -> Option<Vec<u32>> {
     if places.is_empty() { None } else { Some(places) }
 }
 
+/// A further descriptor of the same connection, for the caller to close; nothing where there can't be one.
+#[napi(catch_unwind)]
+pub fn duplicate(descriptor: i32) -> Option<i32> {
+    kernel::duplicate(descriptor).ok()
+}
+
 /// The actions that are due now.
 #[napi(catch_unwind)]
 pub fn due(key: u32) -> Result<Actions> {

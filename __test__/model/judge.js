@@ -1,7 +1,6 @@
 // Says what is wrong with what happened in a script. It knows nothing of how a termination works: only what was
 // written and received, when handlers were called, and what the report says.
 
-const { getDefaultHighWaterMark } = require('node:stream');
 const { answerTo, FAR } = require('./script');
 
 /** By how much a termination may be late on a busy machine. */
@@ -99,13 +98,12 @@ class Judgement {
       const next = client.requests[place + 1];
       // A reset takes with it what its client has not read yet.
       const behind = client.requests.slice(place + 1);
-      const unheard = behind.some((later) => this.#isLate(later, client) && isLarge(later));
       const cut =
         this.reachedDeadline && behind.some((later) => this.listed.has(later.url) || !requests.has(later.url));
       // Node had ended this connection by itself, on which its client was still writing.
       const ended = known?.finishedAt < terminatedAt && request.answer.connection === 'close';
       const writesOn = next !== undefined || (end > request.headEnd && request.answer.after !== 'body');
-      const isReset = unheard || cut || (unknown && next !== undefined) || (ended && writesOn);
+      const isReset = cut || (unknown && next !== undefined) || (ended && writesOn);
       if (whole && this.listed.has(url) && !this.#isWrittenLate(known))
         this.#wrong(`${url} is listed, and was answered`);
       if (whole && wants && answer.body !== answerTo(request))
@@ -209,11 +207,6 @@ class Judgement {
   #wrong(what) {
     this.wrong.push(what);
   }
-}
-
-/** Whether Node stops reading when this answer waits for those before it. */
-function isLarge({ answer }) {
-  return answer.size > getDefaultHighWaterMark(false);
 }
 
 function describe(value) {

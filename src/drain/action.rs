@@ -44,10 +44,13 @@ pub enum Action {
     DestroyQuiet,
     /// Close this connection after the last byte written to it.
     End(ConnectionId),
-    /// Send FIN after the last byte, then read and discard until the peer closes, the requests behind the last answer
-    /// and their bodies, too. If the answer said close, keep Node from closing at once. Asked for once more when a
-    /// request comes meanwhile.
+    /// Send FIN after the last byte, then read and discard until the peer closes. If the answer said close, keep Node
+    /// from closing at once.
     Linger(ConnectionId),
+    /// Let Node close this connection, whose last answer said close, but not before its peer has: further requests
+    /// come behind that answer, which nobody may process any more. Read and discard them below HTTP, and call
+    /// [`Drain::handle_closed`] when that has ended, too.
+    HearOut(ConnectionId),
     /// Send a PING on this HTTP/2 connection, and call [`Drain::handle_ponged`] when it is acknowledged
     /// or can't be sent.
     Ping(ConnectionId),

@@ -54,11 +54,18 @@ impl Drain {
         transport
     }
 
-    /// No further answer leaves, but its peer is still writing: closing it would answer with a reset, which takes with
+    /// Its last answer has left before the request had come whole: closing it would answer with a reset, which takes with
     /// it what the peer has not read yet.
-    pub(super) fn hear_out(&mut self, id: ConnectionId, now: Instant) {
+    pub(super) fn linger_for_body(&mut self, id: ConnectionId, now: Instant) {
         self.linger(id, HEAR_OUT_AT_MOST, Tally::Drained, now);
         self.actions.push_back(Action::Linger(id));
+    }
+
+    /// The same, but it is further requests that come. Behind an answer that said close they may not be processed (RFC
+    /// 9112, section 9.6), so Node must not see them.
+    pub(super) fn hear_out(&mut self, id: ConnectionId, now: Instant) {
+        self.linger(id, HEAR_OUT_AT_MOST, Tally::Drained, now);
+        self.actions.push_back(Action::HearOut(id));
     }
 
     fn linger(&mut self, id: ConnectionId, at_most: Duration, tally: Tally, now: Instant) {

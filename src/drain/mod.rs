@@ -259,11 +259,7 @@ impl Drain {
     pub fn handle_request_started(&mut self, id: ConnectionId, more: bool) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if connection.is_leaving() {
-            let lingers = matches!(connection.course, Course::Lingering { .. });
             self.cut_behind_fin(id);
-            if lingers {
-                self.actions.push_back(Action::Linger(id));
-            }
             return;
         }
         connection.start_request(more);
@@ -295,9 +291,10 @@ impl Drain {
         let body_follows = finished.arriving == Arriving::Body && connection.requests == 0;
         let request_follows = connection.requests > 0 || connection.receiving;
         match finished {
-            Finished { said_close: true, .. } if body_follows || request_follows => self.hear_out(id, now),
+            Finished { said_close: true, .. } if request_follows => self.hear_out(id, now),
+            Finished { said_close: true, .. } if body_follows => self.linger_for_body(id, now),
             Finished { said_close: true, .. } => connection.course = Course::Leaving(Tally::Drained),
-            _ if body_follows && self.phase.is_past_delay() => self.hear_out(id, now),
+            _ if body_follows && self.phase.is_past_delay() => self.linger_for_body(id, now),
             // Until the loop has turned, a pipelined request may still be among what was received.
             _ if self.phase == Phase::Draining && connection.is_quiet() => {
                 self.part_with_answered(id, finished.late, now)
@@ -400,7 +397,7 @@ impl Drain {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if self.phase.is_past_delay() && connection.requests == 0 && !connection.is_leaving() {
             connection.receiving = false;
-            self.hear_out(id, now);
+            self.linger_for_body(id, now);
         }
         self.assert_invariants();
     }

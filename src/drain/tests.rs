@@ -311,11 +311,10 @@ fn a_client_that_writes_on_behind_an_answer_that_said_close_is_heard_out() {
     let begun = scene.active(Transport::Plain, 1);
     scene.terminate();
     scene.turn();
-    assert_eq!(scene.finish(pipelined, ANSWERED), [Action::Linger(pipelined)]);
+    assert_eq!(scene.finish(pipelined, ANSWERED), [Action::HearOut(pipelined)]);
     let followed = Finished { arriving: Arriving::NextRequest, ..ANSWERED };
-    assert_eq!(scene.finish(begun, followed), [Action::Linger(begun)]);
-    let also_discarded = [Action::Cut(begun), Action::Linger(begun)];
-    assert_eq!(scene.start(begun, false), also_discarded);
+    assert_eq!(scene.finish(begun, followed), [Action::HearOut(begun)]);
+    assert_eq!(scene.start(begun, false), [Action::Cut(begun)]);
     assert_eq!(scene.close(pipelined), [Action::Cut(pipelined)]);
     scene.server_closed();
     assert_eq!(scene.close(begun), [Action::Resolve]);

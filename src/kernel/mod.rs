@@ -26,7 +26,7 @@
 //! | | Linux | other Unix | elsewhere |
 //! |---|---|---|---|
 //! | [`Listener`] | yes; recent kernels want CAP_NET_ADMIN for `hold` | unsupported | unsupported |
-//! | [`unread`] | yes | yes | unsupported |
+//! | [`unread`], [`duplicate`] | yes | yes | unsupported |
 //! | [`signals`] | yes | unsupported | unsupported |
 //! | [`end_process`] | yes | yes | yes, but libraries are told |
 //!
@@ -52,8 +52,8 @@ mod unsupported;
 pub use linux::{Listener, signals};
 pub use process::end_process;
 #[cfg(unix)]
-pub use unix::unread;
-#[cfg(not(unix))]
-pub use unsupported::unread;
+pub use unix::{duplicate, unread};
 #[cfg(not(target_os = "linux"))]
 pub use unsupported::{Listener, signals};
+#[cfg(not(unix))]
+pub use unsupported::{duplicate, unread};

@@ -1,10 +1,10 @@
 //! Connections' receive queues, by `poll(2)`.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::{ioctl_fionread, retry_on_intr};
+use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionread, retry_on_intr};
 
 /// Which of these descriptors have bytes that nobody has read, in the same order.
 ///
@@ -39,6 +39,23 @@ pub fn unread(descriptors: &[i32]) -> io::Result<Vec<bool>> {
     Ok(descriptors.iter().map(|&descriptor| descriptor >= 0 && answers.next().is_some_and(has_bytes)).collect())
 }
 
+/// A further descriptor of the same connection, which stays open when the first one is closed. Whoever calls owns it.
+///
+/// On Unix only; elsewhere it is unsupported.
+///
+/// # Errors
+///
+/// When the number names nothing open, or the process has as many descriptors as it may have.
+pub fn duplicate(descriptor: i32) -> io::Result<RawFd> {
+    if descriptor < 0 {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    // SAFETY: it is not -1. To duplicate it neither changes, reads from nor closes what it names, whatever that is; see
+    // the module's documentation.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    Ok(fcntl_dupfd_cloexec(borrowed, 0)?.into_raw_fd())
+}
+
 /// What `poll` tells when the peer has ended its side. Readable alone means bytes then.
 #[cfg(target_os = "linux")]
 const ENDED: PollFlags = PollFlags::RDHUP;
@@ -59,7 +76,7 @@ fn has_bytes(polled: &PollFd<'_>) -> bool {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
+    use std::os::fd::{AsRawFd, FromRawFd};
 
     use proptest::collection;
     use proptest::prelude::*;
@@ -108,6 +125,20 @@ mod tests {
             assert_eq!(unread(&descriptors).unwrap(), [false, true, false, true]);
             drop(silent_client);
         }
+    }
+
+    #[test]
+    fn a_connection_stays_open_as_long_as_a_duplicate_of_it() {
+        let (mut client, server) = pair(loopback());
+        // SAFETY: it is new, and nobody else's.
+        let mut duplicated = unsafe { TcpStream::from_raw_fd(duplicate(server.as_raw_fd()).unwrap()) };
+        server.shutdown(Shutdown::Write).unwrap();
+        drop(server);
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "FIN");
+        client.write_all(b"GET").unwrap();
+        duplicated.read_exact(&mut [0; 3]).unwrap();
+        drop(duplicated);
+        assert_eq!(duplicate(-1).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -49,6 +49,16 @@ impl Listener {
     }
 }
 
+/// Would give a further descriptor of the same connection.
+///
+/// # Errors
+///
+/// Always, with [`io::ErrorKind::Unsupported`].
+#[cfg(not(unix))]
+pub fn duplicate(_descriptor: i32) -> io::Result<i32> {
+    Err(unsupported("connections have no descriptors on this platform"))
+}
+
 /// Would tell which of these descriptors have unread bytes.
 ///
 /// # Errors

@@ -33,10 +33,8 @@ impl World {
                 peer.leaving = true;
                 peer.closing = true;
             }
-            Action::Linger(id) if self.named(id).lingers_until.is_some() => {}
-            Action::Linger(id) if self.named(id).answered_early || self.named(id).followed_up => {
-                self.linger(id, HEAR_OUT_AT_MOST)
-            }
+            Action::Linger(id) if self.named(id).answered_early => self.linger(id, HEAR_OUT_AT_MOST),
+            Action::HearOut(id) => self.linger(id, HEAR_OUT_AT_MOST),
             Action::Linger(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
             Action::Ping(id) => self.named(id).pinging_until = Some(self.now + PING_AT_MOST),
             Action::CloseSession(id) => {

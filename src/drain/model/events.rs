@@ -108,7 +108,6 @@ impl World {
         }
         // Node sees to that by itself.
         peer.closing |= said_close;
-        peer.followed_up = said_close && (peer.receiving || !peer.in_flight.is_empty());
         if answered == Some(Came::Before) && !said_close {
             self.leave_untold(socket);
         }

@@ -52,6 +52,7 @@ laws! {
     have_held, at_the_end:
     a_termination_resolves_when_everything_has_ended_and_not_before among 0..1,
     every_termination_resolves_once among 0..1,
+    only_behind_an_answer_that_said_close_are_requests_discarded among 0..1,
     nothing_is_closed_that_has_a_request_in_flight_or_is_receiving_one among 0..1,
     nothing_is_closed_before_the_delay_is_over among 0..1,
     a_session_is_closed_only_when_its_ping_is_acknowledged_or_has_taken_too_long among 0..1,
@@ -92,12 +93,16 @@ fn every_termination_resolves_once(world: &World) {
 fn nothing_is_closed_that_has_a_request_in_flight_or_is_receiving_one(world: &World) {
     for Moment { action, peer, .. } in &world.history {
         let Some(peer) = peer else { continue };
-        // The last answer has said so.
-        let said_close = matches!(action, Action::Linger(_)) && peer.leaving;
-        let closes = matches!(action, Action::Close(_) | Action::CloseNotify(_) | Action::End(_) | Action::Linger(_));
-        if closes && !said_close {
+        if matches!(action, Action::Close(_) | Action::CloseNotify(_) | Action::End(_) | Action::Linger(_)) {
             assert!(!peer.is_busy() && !peer.session, "{action:?}: {peer:?}");
         }
+    }
+}
+
+fn only_behind_an_answer_that_said_close_are_requests_discarded(world: &World) {
+    for Moment { action, peer, .. } in &world.history {
+        let (Action::HearOut(_), Some(peer)) = (action, peer) else { continue };
+        assert!(peer.leaving && peer.is_busy() && !peer.session && peer.lingers_until.is_none(), "{peer:?}");
     }
 }
 

@@ -46,8 +46,6 @@ pub(super) struct Peer {
     pub(super) unnoticed: bool,
     /// The rest of a body is still coming, whose request is answered.
     pub(super) answered_early: bool,
-    /// A further request is coming behind an answer that said close.
-    pub(super) followed_up: bool,
     pub(super) hijacked: bool,
     /// HTTP/2 is spoken.
     pub(super) session: bool,
@@ -96,7 +94,6 @@ impl Peer {
             receiving: false,
             unnoticed: false,
             answered_early: false,
-            followed_up: false,
             hijacked: false,
             session,
             pinging_until: None,

@@ -107,6 +107,7 @@ pub(super) fn id_of(action: Action) -> Option<ConnectionId> {
         | Action::CloseNotify(id)
         | Action::End(id)
         | Action::Linger(id)
+        | Action::HearOut(id)
         | Action::Ping(id)
         | Action::CloseSession(id)
         | Action::Cut(id)

@@ -92,11 +92,15 @@ function linger({ socket }) {
 function hearOut(connection) {
   const descriptor = native.duplicate(descriptorOf(connection.accepted));
   if (descriptor === null) return;
-  const rest = new Socket({ fd: descriptor, readable: true, writable: false });
+  const rest = new Socket({ fd: descriptor });
   rest.on('error', () => {});
   connection.rest = rest;
   // Until then Node's parser reads; to take a part of its input would have it answer the rest with an error.
-  connection.accepted.once('close', () => rest.resume());
+  connection.accepted.once('close', () => {
+    // FIN has left, unless somebody has destroyed the socket: then there is none as long as a descriptor is open.
+    rest.end();
+    rest.resume();
+  });
 }
 
 /** @param {Connection} connection */

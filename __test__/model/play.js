@@ -13,6 +13,13 @@ const { answerTo, FAR } = require('./script');
 /** Whatever takes longer hangs. */
 const SCRIPT_TAKES_AT_MOST_MS = 10_000;
 
+/**
+ * On Linux all of 127.0.0.0/8 is this machine, so each process may have an address of its own, where no server of
+ * another test listens when a client comes late.
+ */
+const HOST =
+  process.platform === 'linux' ? `127.${1 + ((process.pid >> 8) % 254)}.${process.pid % 256}.1` : '127.0.0.1';
+
 /** The ports of all scripts that are being played, also when their server has closed: one of its clients may be late. */
 const taken = new Set();
 
@@ -101,8 +108,8 @@ class Director {
       keepAliveDrainTimeout: keepAlive,
       shutdownDelay: delay,
     });
-    await once(this.server.listen(0, '127.0.0.1'), 'listening');
-    this.address = addressOf(this.server);
+    await once(this.server.listen(0, HOST), 'listening');
+    this.address = { host: HOST, port: addressOf(this.server).port };
   }
 
   async run() {

@@ -2,8 +2,7 @@
 
 // Not the global one, which test runners replace by one that waits for the test.
 const { nextTick } = require('node:process');
-const { Socket } = require('node:net');
-const { descriptorOf } = require('./internals');
+const { descriptorOf, unreadSocket } = require('./internals');
 const native = require('./native');
 
 /** @typedef {import('./connection').Connection} Connection */
@@ -92,7 +91,7 @@ function linger({ socket }) {
 function hearOut(connection) {
   const descriptor = native.duplicate(descriptorOf(connection.accepted));
   if (descriptor === null) return;
-  const rest = new Socket({ fd: descriptor });
+  const rest = unreadSocket(descriptor);
   rest.on('error', () => {});
   connection.rest = rest;
   // Until then Node's parser reads; to take a part of its input would have it answer the rest with an error.

@@ -1,7 +1,9 @@
 // All that is read of Node beyond its documentation, in one place. Nothing is ever written, and each
 // function says what becomes of a termination where Node does not have what it looks for.
+
+const { Socket } = require('node:net');
+
 /** @typedef {import('node:net').Server} Server */
-/** @typedef {import('node:net').Socket} Socket */
 
 /**
  * The sockets on whose HTTP parser a message has begun and not ended, or on which nothing has come yet; or
@@ -155,6 +157,18 @@ function descriptorOf(owner) {
 }
 
 /**
+ * A socket of a connection's second descriptor, which reads nothing before it is resumed. Node's documentation does
+ * not know that option.
+ *
+ * Without it, the socket reads at once, as much as it buffers, and Node's parser may miss that.
+ *
+ * @param {number} descriptor
+ */
+function unreadSocket(descriptor) {
+  return new Socket(/** @type {any} */ ({ fd: descriptor, manualStart: true }));
+}
+
+/**
  * Whether this process has bound the server's listener itself, so that only those share it to whom it has
  * handed it on: it does not belong to a cluster, nor was it opened by `listen({ fd })` or by a handle.
  *
@@ -181,4 +195,5 @@ module.exports = {
   listsConnections,
   responseOn,
   socketBelow,
+  unreadSocket,
 };

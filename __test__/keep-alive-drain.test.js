@@ -17,6 +17,7 @@ const LONG = 50_000;
 const SHORT = 100;
 /** Between two requests of a rhythm. Eight of them, or the half second that is the most, leave a test time to act. */
 const GAP = 60;
+const MORE_THAN_ONE_TURN_SURVEYS = 300;
 /** More than it takes to close what is closed at once, and less than any timer takes. */
 const FEW_TURNS = 20;
 
@@ -153,6 +154,19 @@ for (const transport of transports) {
       await terminated;
     });
 
+    it('count once each, when some leave and another one speaks', async (test) => {
+      const options = { keepAliveDrainTimeout: LONG, shutdownDelay: SHORT };
+      const { server, terminator } = await serveWith(test, options);
+      const [older, speaker, newer] = await connectUsed(server, 3);
+      const terminated = terminator.terminate();
+      const left = [older, newer].map(({ serverSocket }) => once(serverSocket, 'close'));
+      for (const { socket } of [older, newer]) socket.destroy();
+      await Promise.all(left);
+      while (server.listening) await delay(1);
+      await assertKeptForOneMore(speaker);
+      assert.deepEqual((await terminated).connections, { idle: 2, drained: 1, forced: 0 });
+    });
+
     it('are kept that were opened before the terminator was created', async (test) => {
       const server = transport.createServer({ keepAliveTimeout: LONG }, gatedHandler().handler);
       test.after(() => closeEverything(server));
@@ -162,6 +176,37 @@ for (const transport of transports) {
       const terminated = terminator.terminate();
       await assertKeptForOneMore(client);
       await terminated;
+    });
+
+    // Under TLS, what has come may as well be the beginning of a request.
+    it('close though an empty line has come behind the last request', { skip: transport.secure }, async (test) => {
+      const { server, terminator } = await serveWith(test, { keepAliveDrainTimeout: SHORT });
+      const clients = await connectUsed(server, 2);
+      // The machine knows one of them by an id, the other one by its number only.
+      await request(clients[0]);
+      const terminated = terminator.terminate();
+      await turns();
+      await Promise.all(clients.map((client) => client.write('\r\n')));
+      for (const client of clients) assert.equal(await client.ended, 'FIN');
+      assert.deepEqual((await terminated).connections, { idle: 2, drained: 0, forced: 0 });
+    });
+
+    it('are surveyed in several turns when there are many, and who speaks meanwhile is answered', async (test) => {
+      const { server, terminator } = await serveWith(test, { keepAliveDrainTimeout: 0 });
+      const clients = await connectUsed(server, MORE_THAN_ONE_TURN_SURVEYS);
+      const speaker = await remoteClient(test, transport, server);
+      const answered = once(server, 'request');
+      speaker.writeWhileBlocked([requestText()]);
+      await answered;
+      await turn();
+      const terminated = terminator.terminate();
+      speaker.writeWhileBlocked([requestText() + requestText()]);
+      const report = await terminated;
+      for (const client of clients) assert.equal(await client.ended, 'FIN');
+      const { how, answers } = await speaker.ended();
+      assert.equal(how, 'FIN');
+      assert.deepEqual(connectionHeaders({ answers }), ['keep-alive', 'keep-alive', 'close']);
+      assert.deepEqual(report.connections, { idle: clients.length, drained: 1, forced: 0 });
     });
 
     it('do not all close in one instant when there are many', async (test) => {

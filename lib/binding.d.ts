@@ -97,6 +97,7 @@ export function opened(key: number, transport: number): number;
 export function found(key: number, transport: number, age: number, gap: number): number;
 export function quiet(key: number, quiet: number, unused: number): Actions;
 export function quietClosed(key: number, closed: number, quiet: number, unused: number): Actions;
+export function surveyed(key: number, all: boolean): Actions;
 export function watchListener(key: number, descriptor: number, host: string, port: number): string | null;
 export function holdListener(key: number, descriptor: number, host: string, port: number): string | null;
 export function acceptQueue(key: number, waiting: number | null): Actions;

@@ -37,16 +37,6 @@ class Intake {
   }
 
   /**
-   * Only so much is accounted for, on a connection without TLS.
-   *
-   * @param {Connection} connection
-   * @param {number} bytes
-   */
-  static from(connection, bytes) {
-    return new Intake(connection, { http: bytes, wire: bytes });
-  }
-
-  /**
    * Nothing is accounted for: the connection's first request is still to come.
    *
    * @param {Connection} connection

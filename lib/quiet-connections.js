@@ -4,65 +4,107 @@
 const { LOOKED_AT_TOGETHER, unreadAmong } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */
+/** @typedef {{ http: number, wire: number }} Received how much, on the socket and on the accepted one below it */
 
 class QuietConnections {
   /**
-   * How much has been received on each.
+   * In the order in which they are to be closed, and how much has been received on each. Those that are quiet no more
+   * have left a gap.
    *
-   * @type {Map<Socket, number>}
-   */
-  #received = new Map();
-  /**
-   * In the order in which they are to be closed, and how far that has come. Some of these may not be quiet any more.
-   *
-   * @type {Socket[]}
+   * @type {(Socket | null)[]}
    */
   #sockets = [];
+  /** @type {number[]} */
+  #http = [];
+  /** @type {number[]} */
+  #wire = [];
+  /**
+   * Where each is. Most terminations never ask, and to find that out for thousands takes a while.
+   *
+   * @type {Map<Socket, number> | null}
+   */
+  #places = null;
+  /** How far the survey has come, and how far their end. */
+  #surveyed = 0;
   #next = 0;
+  size = 0;
   /** How many have never been used. */
   unused = 0;
 
-  get size() {
-    return this.#received.size;
+  get isSurveyed() {
+    return this.#surveyed >= this.#sockets.length;
   }
 
   /** @returns {Iterable<Socket>} */
-  get sockets() {
-    return this.#received.keys();
+  *sockets() {
+    for (const socket of this.#sockets) if (socket !== null) yield socket;
   }
 
   /**
    * @param {Socket} socket which is closed after all others that are in here
-   * @param {number} received
+   * @param {number} http how much has been received on it
+   * @param {number} wire the same on the socket below
    */
-  add(socket, received) {
-    this.#received.set(socket, received);
+  add(socket, http, wire) {
     this.#sockets.push(socket);
-    if (received === 0) this.unused += 1;
+    this.#http.push(http);
+    this.#wire.push(wire);
+    this.size += 1;
+    if (http === 0) this.unused += 1;
   }
 
   /**
    * @param {Socket} socket
-   * @returns {number | undefined} how much had been received when it was added, if it was
+   * @returns {Received | undefined} what had been received when it was added, if it was
    */
   delete(socket) {
-    const received = this.#received.get(socket);
-    if (this.#received.delete(socket) && received === 0) this.unused -= 1;
-    return received;
+    if (this.size === 0) return undefined;
+    this.#places ??= this.#findPlaces();
+    const place = this.#places.get(socket);
+    return place === undefined || this.#sockets[place] === null ? undefined : this.#deleteAt(place);
   }
 
   clear() {
-    this.#received.clear();
     this.#sockets = [];
+    this.#http = [];
+    this.#wire = [];
+    this.#places = null;
+    this.#surveyed = 0;
     this.#next = 0;
+    this.size = 0;
     this.unused = 0;
   }
 
   /** @returns {number} how many of them clients have closed, and are forgotten now */
   deleteDestroyed() {
     const { size } = this;
-    for (const socket of this.#received.keys()) if (socket.destroyed) this.delete(socket);
+    for (let place = 0; place < this.#sockets.length; place += 1) {
+      if (this.#sockets[place]?.destroyed) this.#deleteAt(place);
+    }
     return size - this.size;
+  }
+
+  /**
+   * Surveys the next ones.
+   *
+   * @param {number} count
+   * @returns {{ sockets: Socket[], gone: number }} and how many clients have closed, which are forgotten now
+   */
+  survey(count) {
+    const end = Math.min(this.#surveyed + count, this.#sockets.length);
+    const sockets = [];
+    let gone = 0;
+    for (let place = this.#surveyed; place < end; place += 1) {
+      const socket = this.#sockets[place];
+      if (socket?.destroyed) {
+        this.#deleteAt(place);
+        gone += 1;
+      } else if (socket !== null) {
+        sockets.push(socket);
+      }
+    }
+    this.#surveyed = end;
+    return { sockets, gone };
   }
 
   /**
@@ -71,47 +113,68 @@ class QuietConnections {
    * A request that comes between the look at the kernel and the close is lost, so only a few are looked at together.
    *
    * @param {number} count
-   * @returns {{ closed: number, receiving: Socket[] }} the latter are not closed
+   * @returns {{ closed: number, touched: Socket[] }} the latter are those that were not
    */
   close(count) {
     /** @type {Socket[]} */
-    const receiving = [];
+    const touched = [];
     let taken = 0;
     while (taken < count) {
-      const sockets = this.#take(Math.min(LOOKED_AT_TOGETHER, count - taken));
-      if (sockets.length === 0) break;
-      taken += sockets.length;
-      this.#closeSilent(sockets, receiving);
+      const places = this.#take(Math.min(LOOKED_AT_TOGETHER, count - taken));
+      if (places.length === 0) break;
+      taken += places.length;
+      this.#closeSilent(places, touched);
     }
-    return { closed: taken - receiving.length, receiving };
+    return { closed: taken - touched.length, touched };
   }
 
   /** @param {number} count */
   #take(count) {
-    const sockets = [];
-    while (sockets.length < count && this.#next < this.#sockets.length) {
-      const socket = this.#sockets[this.#next];
+    const places = [];
+    while (places.length < count && this.#next < this.#sockets.length) {
+      if (this.#sockets[this.#next] !== null) places.push(this.#next);
       this.#next += 1;
-      if (this.#received.has(socket)) sockets.push(socket);
     }
-    return sockets;
+    return places;
   }
 
   /**
-   * @param {Socket[]} sockets
-   * @param {Socket[]} receiving those on which something has come are added to these
+   * @param {number[]} places
+   * @param {Socket[]} touched those on which something has come are added to these
    */
-  #closeSilent(sockets, receiving) {
+  #closeSilent(places, touched) {
+    const sockets = places.map((place) => /** @type {Socket} */ (this.#sockets[place]));
     const unread = unreadAmong(sockets);
-    for (let place = 0; place < sockets.length; place += 1) {
-      const socket = sockets[place];
-      if (socket.destroyed || (socket.bytesRead === this.#received.get(socket) && !unread?.includes(place))) {
-        this.delete(socket);
+    for (let index = 0; index < places.length; index += 1) {
+      const socket = sockets[index];
+      if (socket.destroyed || (socket.bytesRead === this.#http[places[index]] && !unread?.includes(index))) {
+        this.#deleteAt(places[index]);
         socket.destroy();
       } else {
-        receiving.push(socket);
+        touched.push(socket);
       }
     }
+  }
+
+  #findPlaces() {
+    const places = new Map();
+    for (let place = 0; place < this.#sockets.length; place += 1) {
+      const socket = this.#sockets[place];
+      if (socket !== null) places.set(socket, place);
+    }
+    return places;
+  }
+
+  /**
+   * @param {number} place
+   * @returns {Received}
+   */
+  #deleteAt(place) {
+    const http = this.#http[place];
+    this.#sockets[place] = null;
+    this.size -= 1;
+    if (http === 0) this.unused -= 1;
+    return { http, wire: this.#wire[place] };
   }
 }
 

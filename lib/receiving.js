@@ -20,12 +20,18 @@ function intakeOf(connection) {
 }
 
 /**
- * Whether nothing has come since the connection was known to be idle.
+ * Whether nothing has come since the connection was known to be idle, or what has come is no part of a request: some
+ * clients send an empty line behind one.
  *
  * @param {Connection} connection
  */
 function isSilent(connection) {
-  return intakeOf(connection).isSilent && isRead(connection.accepted);
+  if (!isRead(connection.accepted)) return false;
+  if (intakeOf(connection).isSilent) return true;
+  const { accepted, attachment, socket } = connection;
+  const active = activeSockets(attachment.server);
+  // Under TLS it may as well be the beginning of a record.
+  return socket === accepted && isParsed(socket) && active !== undefined && !active.has(socket);
 }
 
 /**

@@ -2,15 +2,22 @@
 // the quiet ones by their number.
 
 const { Intake } = require('./intake');
-const { acceptedSockets, activeSockets, idleSockets, socketBelow } = require('./internals');
+const { acceptedSockets, activeSockets, idleSockets, responseOn, socketBelow } = require('./internals');
 const native = require('./native');
 const { QuietConnections } = require('./quiet-connections');
 const { isReceiving } = require('./receiving');
 const { connections } = require('./registry');
 const { begun, conversationOn } = require('./requests');
-const { unreadInKernel, unreadOf } = require('./unread');
+const { isRead, unreadInKernel, unreadOf } = require('./unread');
 
 const { Transport } = native;
+
+/**
+ * How many quiet connections are surveyed in one turn of the event loop.
+ *
+ * To follow one, which all have to be under TLS, takes about 10 µs, and requests in flight are to be served meanwhile.
+ */
+const SURVEYED_PER_TURN = 256;
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('./attachment').Attachment} Attachment */
@@ -31,25 +38,6 @@ class Survey {
   #known = [];
   /** Connections on which nothing is under way, and which the machine knows only as one of many. */
   #quiet = new QuietConnections();
-  /**
-   * Idle connections of which `take()` decides whether they are quiet.
-   *
-   * @type {Socket[]}
-   */
-  #undecided = [];
-  /**
-   * Connections on which nothing has come yet, until `take()` counts them among the quiet ones.
-   *
-   * @type {Socket[]}
-   */
-  #silent = [];
-  /**
-   * Those on which Node is in the middle of a message, from a look until the `take()` for which it was taken. Null is
-   * before a look, and undefined where Node does not show them.
-   *
-   * @type {Set<Socket> | undefined | null}
-   */
-  #active = null;
 
   /**
    * @param {Attachment} attachment
@@ -66,8 +54,7 @@ class Survey {
   /** What is open, although no termination runs: the machine is shown it for a moment. */
   statsWhileServing() {
     const followed = new Set(this.#attachment.open);
-    this.enterWhatIsUnderWay();
-    native.quiet(this.#key, this.#quiet.size + this.#undecided.length + this.#silent.length, 0);
+    this.#enterEverybody();
     const stats = native.stats(this.#key);
     native.quiet(this.#key, 0, 0);
     for (const connection of this.#attachment.open) {
@@ -113,18 +100,22 @@ class Survey {
   find(socket) {
     const known = connections.get(socket);
     if (known !== undefined) return known;
-    const connection = this.#attachment.follow(socketBelow(socket), socket);
+    const connection = this.#follow(socket);
     this.include(connection);
     return connection;
   }
 
+  /** @param {Socket} socket */
+  #follow(socket) {
+    return this.#attachment.follow(socketBelow(socket), socket);
+  }
+
   /** @param {Connection} connection that was one of many */
   include(connection) {
-    const { socket } = connection;
     this.#enter(connection);
-    const received = this.#quiet.delete(socket);
+    const received = this.#quiet.delete(connection.socket);
     if (received !== undefined) {
-      connection.intake = Intake.from(connection, received);
+      connection.intake = new Intake(connection, received);
       this.#perform(native.quiet(this.#key, this.#quiet.size, this.#quiet.unused));
     }
     this.#perform(native.due(this.#key));
@@ -149,93 +140,128 @@ class Survey {
 
   // The look at all of them.
 
-  /** Tells the machine of everything that is followed, or has requests in flight. */
-  enterWhatIsUnderWay() {
+  /** Tells the machine who is there, and what is coming in, when a termination is about to begin. */
+  begin() {
+    this.#observe(this.#enterEverybody());
+  }
+
+  /**
+   * Tells it of everything that is followed, has requests in flight or is receiving one, and the number of the rest.
+   *
+   * @returns {Set<Socket> | undefined} those on whose parser a message has begun, if that is known
+   */
+  #enterEverybody() {
     for (const connection of this.#attachment.open) this.#enter(connection);
     for (const [socket, { attachment }] of begun) {
       // What its client has given up may still be among them.
       if (attachment === this.#attachment && !socket.destroyed) this.find(socket);
     }
-    this.#look();
+    const active = activeSockets(this.#server);
+    for (const socket of active ?? []) {
+      if (this.#transport === Transport.Tls || socket.bytesRead > 0) this.find(socket);
+    }
+    this.#enterIdle();
+    for (const socket of active ?? []) if (!connections.has(socket)) this.#quiet.add(socket, 0, 0);
     for (const connection of this.#attachment.open) {
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
+    native.quiet(this.#key, this.#quiet.size, this.#quiet.unused);
+    return active;
   }
 
   /**
-   * Looks at every connection.
-   *
-   * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
-   * @param {{ isLast?: boolean }} [options]
+   * Of these there may be thousands, and answers in flight are to say close before the event loop turns. So only that
+   * is looked at which can't be known later.
    */
-  take(horizon, { isLast = false } = {}) {
-    const since = performance.now() - horizon;
-    let gone = 0;
-    // What was seen in this tick, when the termination began, is still true.
-    if (this.#active === null) {
-      // Of those that were quiet at the last survey, clients may have closed some.
-      gone = this.#quiet.deleteDestroyed();
-      this.#look();
-    }
-    for (const socket of this.#undecided) {
-      const last = conversationOn(socket)?.last ?? Number.NaN;
-      if (this.#transport === Transport.Plain && last < since) this.#quiet.add(socket, socket.bytesRead);
-      else this.find(socket);
-    }
-    for (const socket of this.#silent) this.#quiet.add(socket, 0);
-    this.#undecided = [];
-    this.#silent = [];
-    this.observe();
-    if (isLast) this.#observeUnread();
-    this.#active = null;
-    this.#quietClosed(gone);
-  }
-
-  /** Looks at every connection that Node's list shows, and finds those on which something is under way. */
-  #look() {
-    this.#quiet.clear();
-    this.#undecided = [];
-    this.#silent = [];
+  #enterIdle() {
     const { open } = this.#attachment;
     for (const socket of idleSockets(this.#server)) {
       if (open.size > 0 && connections.has(socket)) continue;
       const received = socket.bytesRead;
       // Since Node 26 those that were never used are among the idle ones, too.
       if (received === 0) continue;
-      const conversation = conversationOn(socket);
-      if (conversation !== undefined && conversation.oldest !== null) this.find(socket);
-      else if (this.#isQuiet(conversation)) this.#quiet.add(socket, received);
-      else this.#undecided.push(socket);
-    }
-    this.#active = activeSockets(this.#server);
-    for (const socket of this.#active ?? []) {
-      if (connections.has(socket)) continue;
-      if (this.#transport === Transport.Tls || socket.bytesRead > 0) this.find(socket);
-      else this.#silent.push(socket);
+      if (responseOn(socket) === null) this.#quiet.add(socket, received, this.#receivedBelow(socket, received));
+      else this.#enter(this.#follow(socket));
     }
   }
 
-  /** @param {import('./requests').Conversation | undefined} conversation */
-  #isQuiet(conversation) {
+  /**
+   * @param {Socket} socket
+   * @param {number} received
+   */
+  #receivedBelow(socket, received) {
+    return this.#transport === Transport.Plain ? received : socketBelow(socket).bytesRead;
+  }
+
+  /**
+   * Surveys quiet connections, as many as one turn of the event loop may take, and tells whether these were the last.
+   *
+   * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
+   */
+  takeSome(horizon) {
+    const isLast = this.#take(horizon, SURVEYED_PER_TURN);
+    this.#perform(native.surveyed(this.#key, isLast));
+  }
+
+  /**
+   * Surveys all that are left, and looks at what the kernel holds.
+   *
+   * @param {number} horizon
+   */
+  takeAll(horizon) {
+    this.#take(horizon, Number.POSITIVE_INFINITY);
+    this.#observeUnread();
+    this.#perform(native.surveyed(this.#key, true));
+  }
+
+  /**
+   * @param {number} horizon
+   * @param {number} count
+   * @returns {boolean} whether none is left
+   */
+  #take(horizon, count) {
+    const since = performance.now() - horizon;
+    const { gone, sockets } = this.#quiet.survey(count);
+    for (const socket of sockets) if (!this.#isOneOfMany(socket, since)) this.find(socket);
+    this.#quietClosed(gone);
+    if (!this.#quiet.isSurveyed) return false;
+    const active = activeSockets(this.#server);
+    for (const socket of active ?? []) if (socket.bytesRead > 0) this.find(socket);
+    this.#observe(active);
+    return true;
+  }
+
+  /**
+   * @param {Socket} socket
+   * @param {number} since when a request must have come for the rhythm of its connection to matter
+   */
+  #isOneOfMany(socket, since) {
     // Under TLS an end is a conversation of its own.
-    return this.#transport === Transport.Plain && (conversation === undefined || Number.isNaN(conversation.gap));
+    if (this.#transport === Transport.Tls) return false;
+    const conversation = conversationOn(socket);
+    return conversation === undefined || Number.isNaN(conversation.gap) || conversation.last < since;
   }
 
-  /** Tells the machine what is coming in on the connections that it knows by an id. */
-  observe() {
+  /**
+   * Tells the machine what is coming in on the connections that it knows by an id.
+   *
+   * @param {Set<Socket> | undefined} active those on whose parser a message has begun, if that is known
+   */
+  #observe(active) {
     const { open } = this.#attachment;
     const received = [];
     for (const { accepted, newest } of open) if (newest?.response.req.complete) received.push(accepted);
     // An answer may leave before what has come behind its request is read.
     const followed = unreadInKernel(received);
-    for (const connection of open) this.#observeConnection(connection, followed.has(connection.accepted));
+    for (const connection of open) this.#observeConnection(connection, active, followed.has(connection.accepted));
   }
 
   /**
    * @param {Connection} connection
-   * @param {boolean} isFollowed whether something has come behind a request that has come whole
+   * @param {Set<Socket> | undefined} active
+   * @param {boolean} isFollowed whether something has come behind what is known
    */
-  #observeConnection(connection, isFollowed) {
+  #observeConnection(connection, active, isFollowed) {
     if (connection.hijackedBy !== null) return;
     if (connection.session !== null && connection.socket.bytesRead > 0) {
       this.#perform(native.multiplexed(this.#key, connection.id));
@@ -246,7 +272,7 @@ class Survey {
       this.#perform(native.answeredEarly(this.#key, connection.id));
       return;
     }
-    const receiving = isReceiving(connection, this.#active ?? undefined) || isFollowed;
+    const receiving = isReceiving(connection, active) || isFollowed;
     if (receiving) this.#perform(native.receiving(this.#key, connection.id));
     const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
     connection.intake = first ? Intake.fromBeginning(connection) : Intake.fromNow(connection);
@@ -254,8 +280,7 @@ class Survey {
 
   /** Finds the connections for which the kernel holds what may be a request. */
   #observeUnread() {
-    for (const socket of unreadOf([...this.#quiet.sockets])) {
-      this.#quiet.delete(socket);
+    for (const socket of unreadOf([...this.#quiet.sockets()])) {
       this.#perform(native.receiving(this.#key, this.find(socket).id));
     }
     const known = [...this.#attachment.open].filter(
@@ -274,13 +299,15 @@ class Survey {
 
   /** @param {number} count */
   closeQuiet(count) {
-    const { closed, receiving } = this.#quiet.close(count);
-    for (const socket of receiving) this.#perform(native.receiving(this.#key, this.find(socket).id));
+    const { closed, touched } = this.#quiet.close(count);
+    const active = touched.length > 0 ? activeSockets(this.#server) : undefined;
+    // What has come need not be a request: some clients send an empty line behind one.
+    for (const socket of touched) this.#observeConnection(this.find(socket), active, !isRead(socket));
     this.#quietClosed(closed);
   }
 
   destroyQuiet() {
-    for (const socket of this.#quiet.sockets) socket.destroy();
+    for (const socket of this.#quiet.sockets()) socket.destroy();
     // Whatever else is open has escaped everything that is known of Node.
     for (const socket of acceptedSockets(this.#server)) if (!connections.has(socket)) socket.destroy();
     this.quietAreClosed();

@@ -83,8 +83,7 @@ class Termination {
    * @returns {Promise<Outcome>}
    */
   begin(plan) {
-    this.#survey.enterWhatIsUnderWay();
-    this.#survey.observe();
+    this.#survey.begin();
     const actions = this.#terminate(plan);
     /** @type {Promise<Outcome>} */
     const outcome = new Promise((resolve) => {
@@ -220,10 +219,10 @@ class Termination {
           this.#announce(value);
           break;
         case ActionKind.Survey:
-          this.#survey.take(value);
+          this.#survey.takeSome(value);
           break;
         case ActionKind.LastSurvey:
-          this.#survey.take(value, { isLast: true });
+          this.#survey.takeAll(value);
           break;
         case ActionKind.WatchListener:
           this.perform(listener.watch(this.#server, this.#key));

@@ -200,6 +200,12 @@ pub fn quiet_closed(key: u32, closed: u32, quiet: u32, unused: u32) -> Result<Ac
     event(key, |driver| driver.quiet_closed(closed, quiet, unused))
 }
 
+/// Quiet connections have been looked at, and `all` says that there are no more of them.
+#[napi(catch_unwind)]
+pub fn surveyed(key: u32, all: bool) -> Result<Actions> {
+    event(key, |driver| driver.surveyed(all))
+}
+
 /// Looks from now on how many connections wait to be accepted by a listener, which is named by its descriptor
 /// and the address that it is bound to. Call `due` afterwards. Gives the reason if that can't be known.
 #[napi(catch_unwind)]

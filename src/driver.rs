@@ -92,6 +92,11 @@ impl Driver {
         self.drain.handle_quiet_closed(closed, quiet, unused, now());
     }
 
+    /// Quiet connections have been looked at; `all` says that there are no more of them.
+    pub fn surveyed(&mut self, all: bool) {
+        self.drain.handle_surveyed(all, now());
+    }
+
     /// The connection is gone; `by_peer` says that it was not closed here.
     pub fn closed(&mut self, id: ConnectionId, by_peer: bool) {
         self.drain.handle_closed(id, by_peer, now());

@@ -13,10 +13,11 @@ pub type Actions = Option<Vec<u32>>;
 pub enum ActionKind {
     /// Tell whoever observes of a milestone, whose number is in place of an id.
     Announce,
-    /// Report what is being received and what is multiplexed, and find what is not known yet. In place
-    /// of an id, how many milliseconds old the last request of a connection may be for that.
+    /// Look at quiet connections, as many as one turn may take, and call `surveyed`. In place of an id, how many
+    /// milliseconds old the last request of a connection may be for it to be found.
     Survey,
-    /// The same, and what the kernel holds counts as received, since nothing is going to be read any more.
+    /// The same for all of them, and what the kernel holds counts as received, since nothing is going to be read any
+    /// more.
     LastSurvey,
     /// Call `watchListener`, or tell how many connections wait to be accepted in another way.
     WatchListener,

@@ -11,14 +11,14 @@ use super::Drain;
 pub enum Action {
     /// A milestone is reached. [`Milestone::HalfTime`] is told only if it was asked for.
     Announce(Milestone),
-    /// Call [`Drain::handle_receiving`], [`Drain::handle_answered_early`] and
-    /// [`Drain::handle_multiplexed`] for each connection of which that is true now. Call
-    /// [`Drain::handle_found`] for each one that is not known yet and on which something is under way, or
-    /// whose last request is younger than this; and, in the end, [`Drain::handle_quiet`] for the number of
-    /// the others.
+    /// Look at quiet connections, as many as one turn of the loop may take, and call [`Drain::handle_found`] for each
+    /// whose last request is younger than this. When all have been looked at, call [`Drain::handle_receiving`],
+    /// [`Drain::handle_answered_early`] and [`Drain::handle_multiplexed`] for each connection of which that is true
+    /// now. In the end, call [`Drain::handle_quiet`], then [`Drain::handle_surveyed`]: if there are more, this is asked
+    /// once more.
     Survey(Duration),
-    /// The same, when no turn of the loop is going to read what the kernel holds: so a connection on which it
-    /// holds something is receiving, too.
+    /// The same at once for all that have not been looked at, when no turn of the loop is going to read what the kernel
+    /// holds: so a connection on which it holds something is receiving, too.
     LastSurvey(Duration),
     /// Call [`Drain::handle_accept_queue`] now, and once before every turn.
     WatchListener,

@@ -122,7 +122,7 @@ impl Drain {
             }
         }
         if quiet > CLOSES_PER_TURN || !self.to_close.is_empty() {
-            self.await_turn();
+            self.await_turn_unless_awaited();
         }
     }
 }

@@ -39,7 +39,9 @@
 //! Connections that are *quiet* have no more than a number: nothing is under way on them, nothing was said
 //! of them, and there may be thousands. While serving, all that the machine is told is for a look at
 //! [`Drain::stats`]. When a termination begins it is told of the connections with requests in flight, of
-//! tunnels and of HTTP/2; and when it asks ([`Action::Survey`]), which it does at both ends of the delay, of the rest.
+//! tunnels and of HTTP/2, and of the number of the rest. Whom of these it is to know one by one, it asks
+//! ([`Action::Survey`]) when the listener has closed and the loop has read what had come: only then is it decided what
+//! becomes of them, and to look at thousands takes several turns.
 //!
 //! # How to drive it
 //!
@@ -83,7 +85,7 @@ use slab::Slab;
 use connection::{Connection, Course, Tally};
 use keep_alive::{SPEAKS_WITHIN, Window};
 use listener::Listener;
-use termination::Turn;
+use termination::{Survey, Turn};
 
 pub use action::{Action, Milestone};
 pub use connection::{Arriving, ConnectionId, Finished, Transport};
@@ -104,8 +106,7 @@ pub struct Drain {
     /// Those known by their number only, and how many of them have never been used.
     quiet: u32,
     unused: u32,
-    /// Whether a survey was asked for whose end, the number of quiet connections, has not been told yet.
-    surveying: bool,
+    survey: Survey,
     tasks: u32,
     /// When the running termination began.
     began: Option<Instant>,
@@ -209,19 +210,32 @@ impl Drain {
 
     /// So many connections are open besides those that are known, all of them quiet; so many of these have
     /// never been used.
+    ///
+    /// Call it when a termination is about to begin, and whenever the number has changed during one.
     pub fn handle_quiet(&mut self, quiet: u32, unused: u32, now: Instant) {
-        let surveyed = std::mem::take(&mut self.surveying);
         self.quiet = quiet;
         self.unused = unused.min(quiet);
-        if surveyed && self.phase == Phase::Reading && self.has_no_time() {
-            // Not earlier: what is cut is to be listed, so it must be known.
-            self.cut();
-        } else if self.quiet > 0 {
+        if self.quiet > 0 {
             if self.expired {
                 self.actions.push_back(Action::DestroyQuiet);
             } else if self.phase == Phase::Reading {
                 self.await_turn_unless_awaited();
             }
+        }
+        self.resolve_if_done(now);
+        self.assert_invariants();
+    }
+
+    /// Quiet connections have been looked at, as [`Action::Survey`] asked: all of them, or as many as one turn of the
+    /// loop may take.
+    pub fn handle_surveyed(&mut self, all: bool, now: Instant) {
+        if self.survey == Survey::NotAsked {
+            return;
+        }
+        if all {
+            self.surveyed(now);
+        } else {
+            self.await_turn_unless_awaited();
         }
         self.resolve_if_done(now);
         self.assert_invariants();
@@ -488,15 +502,13 @@ impl Drain {
             if self.listener.is_done(now) {
                 self.close_listener();
             }
-            if self.phase == Phase::Reading {
-                if matches!(self.listener, Listener::Accepting { .. }) {
-                    self.await_turn();
-                    return;
-                }
-                self.phase = Phase::Draining;
-                self.part_with_idle(now);
+            if self.phase != Phase::Reading {
+                self.close_some(now);
+            } else if matches!(self.listener, Listener::Accepting { .. }) {
+                self.await_turn();
+            } else {
+                self.survey(Survey::Some);
             }
-            self.close_some(now);
         }
         self.assert_invariants();
     }
@@ -568,6 +580,7 @@ impl Drain {
             assert!(
                 self.phase != Phase::Reading
                     || self.turn != Turn::NotAwaited
+                    || self.survey != Survey::NotAsked
                     || self.connections.is_empty()
                     || self.tasks > 0,
                 "A termination that reads is waiting for the loop to turn."

@@ -16,8 +16,8 @@ pub enum Phase {
     /// learns to do without. Next: `Reading`, or `Terminated` when somebody else has closed the server and nothing is
     /// left.
     Delaying,
-    /// The listener closes when nobody waits to be accepted any more, and the event loop takes a whole turn to read what
-    /// has come. Next: `Draining`, or `Terminated` when nothing is left.
+    /// The listener closes when nobody waits to be accepted any more, the event loop takes a whole turn to read what
+    /// has come, and who is there is surveyed. Next: `Draining`, or `Terminated` when nothing is left.
     Reading,
     /// Idle connections go, requests in flight are answered. Next: `Terminated`.
     Draining,
@@ -72,12 +72,18 @@ pub(super) enum Turn {
     AwaitedAnew,
 }
 
-impl Drain {
-    /// Whether everything is to be cut as soon as the delay is over.
-    pub(super) fn has_no_time(&self) -> bool {
-        self.timeout == Some(Duration::ZERO)
-    }
+/// Whether a survey was asked for of which the end has not been told yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Survey {
+    #[default]
+    NotAsked,
+    /// As much of it as fits into one turn of the loop.
+    Some,
+    /// All of it, as everything is cut afterwards.
+    Whole,
+}
 
+impl Drain {
     pub(super) fn begin(&mut self, Plan { delay, timeout, keep_alive, observed }: Plan, now: Instant) {
         self.phase = Phase::Delaying;
         self.began = Some(now);
@@ -95,8 +101,6 @@ impl Drain {
         }
         if !delay.is_zero() {
             self.actions.push_back(Action::Announce(Milestone::Delaying));
-            // From now on, every request says how much has been received besides it.
-            self.survey();
         }
     }
 
@@ -125,31 +129,49 @@ impl Drain {
         self.phase = Phase::Reading;
         self.delayed_until = None;
         self.actions.push_back(Action::Announce(Milestone::Draining));
-        self.survey();
-        if !self.has_no_time() {
-            self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
-            if self.observed {
-                self.half_time = self.timeout.and_then(|timeout| now.checked_add(timeout / 2));
-            }
-            self.listener = Listener::accepting(now + ACCEPT_AT_MOST);
-            self.actions.push_back(Action::WatchListener);
+        if self.timeout == Some(Duration::ZERO) {
+            self.cut();
+            return;
         }
+        self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
+        if self.observed {
+            self.half_time = self.timeout.and_then(|timeout| now.checked_add(timeout / 2));
+        }
+        self.listener = Listener::accepting(now + ACCEPT_AT_MOST);
+        self.actions.push_back(Action::WatchListener);
         for id in self.ids() {
             if self.connections[id].multiplexed {
                 self.ping(id, now);
             }
         }
         // A turn that an earlier termination asked for may have read already.
-        if self.turn != Turn::NotAwaited || !self.connections.is_empty() {
+        if self.turn != Turn::NotAwaited || self.quiet > 0 || !self.connections.is_empty() {
             self.await_turn();
         }
     }
 
-    fn survey(&mut self) {
-        self.surveying = true;
+    pub(super) fn survey(&mut self, survey: Survey) {
         let horizon = self.keep_alive.horizon();
-        let is_last = self.phase == Phase::Reading && self.has_no_time();
-        self.actions.push_back(if is_last { Action::LastSurvey(horizon) } else { Action::Survey(horizon) });
+        self.actions.push_back(match survey {
+            Survey::Whole => Action::LastSurvey(horizon),
+            _ => Action::Survey(horizon),
+        });
+        self.survey = survey;
+    }
+
+    /// What follows from a survey, once everybody has been looked at.
+    pub(super) fn surveyed(&mut self, now: Instant) {
+        let survey = std::mem::take(&mut self.survey);
+        if self.phase != Phase::Reading {
+            return;
+        }
+        self.phase = Phase::Draining;
+        if survey == Survey::Whole {
+            self.cut();
+        } else {
+            self.part_with_idle(now);
+            self.close_some(now);
+        }
     }
 
     pub(super) fn await_turn(&mut self) {
@@ -178,13 +200,17 @@ impl Drain {
     pub(super) fn cut(&mut self) {
         self.deadline = None;
         self.half_time = None;
-        if self.expired {
+        if self.expired || self.survey == Survey::Whole {
+            return;
+        }
+        if self.phase == Phase::Reading {
+            // What is cut is to be listed, so it must be known.
+            self.survey(Survey::Whole);
             return;
         }
         self.expired = true;
         self.actions.push_back(Action::Announce(Milestone::Deadline));
         self.close_listener();
-        self.phase = Phase::Draining;
         self.closing_server = false;
         self.report.tasks.abandoned += self.tasks;
         self.tasks = 0;
@@ -195,7 +221,7 @@ impl Drain {
     }
 
     pub(super) fn resolve_if_done(&mut self, now: Instant) {
-        let open = self.surveying || self.quiet > 0 || !self.connections.is_empty();
+        let open = self.quiet > 0 || !self.connections.is_empty();
         if !self.phase.is_terminating() || open || self.closing_server || self.tasks > 0 {
             return;
         }
@@ -203,6 +229,7 @@ impl Drain {
         // Somebody else may have closed the server, even before the delay was over.
         self.delayed_until = None;
         self.listener = Listener::Open;
+        self.survey = Survey::NotAsked;
         self.deadline = None;
         self.half_time = None;
         self.last_turn = false;

@@ -108,9 +108,7 @@ impl Scene {
         while let Some(action) = self.drain.poll_action() {
             match action {
                 Action::Announce(_) | Action::DestroyQuiet => {}
-                Action::Survey(_) | Action::LastSurvey(_) => {
-                    self.drain.handle_quiet(self.drain.quiet, self.drain.unused, self.now)
-                }
+                Action::Survey(_) | Action::LastSurvey(_) => self.drain.handle_surveyed(true, self.now),
                 Action::WatchListener | Action::HoldListener => self.drain.handle_accept_queue(Some(0), self.now),
                 action => actions.push(action),
             }
@@ -717,10 +715,10 @@ fn milestones_are_told_in_order() {
         scene.drain.handle_timeout(scene.now);
         for _ in 0..2 {
             scene.drain.handle_turned(scene.now);
+            scene.drain.handle_surveyed(true, scene.now);
         }
         told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
     }
-    scene.drain.handle_quiet(0, 0, scene.now);
     scene.drain.handle_closed(id, true, scene.now);
     told.extend(std::iter::from_fn(|| scene.drain.poll_action()));
     told.retain(|action| matches!(action, Action::Announce(_)));
@@ -823,6 +821,49 @@ fn what_is_out_of_rhythm_or_has_none_is_closed_at_once() {
     let stale = scene.rhythmic(10 * MILLISECOND, 80 * MILLISECOND);
     let once = scene.idle(Transport::Plain);
     assert_eq!(scene.terminate_by_rhythm(), [Action::Close(stale), Action::Close(once)]);
+}
+
+#[test]
+fn a_survey_may_take_several_turns_and_nobody_is_closed_before_its_end() {
+    let mut scene = Scene::new();
+    let idle = scene.idle(Transport::Plain);
+    scene.drain.handle_quiet(CLOSES_PER_TURN, 0, scene.now);
+    assert_eq!(scene.terminate(), [Action::AwaitTurn, Action::CloseServer]);
+    for all in [false, true] {
+        scene.drain.handle_turned(scene.now);
+        assert_eq!(scene.drain.poll_action(), Some(Action::Survey(Duration::ZERO)));
+        scene.drain.handle_surveyed(all, scene.now);
+        let closes = if all { vec![Action::CloseQuiet(CLOSES_PER_TURN)] } else { vec![] };
+        assert_eq!(scene.actions(), [closes, vec![Action::AwaitTurn]].concat());
+    }
+    scene.drain.handle_quiet_closed(CLOSES_PER_TURN, 0, 0, scene.now);
+    assert_eq!(scene.turn(), [Action::Close(idle)]);
+}
+
+#[test]
+fn at_the_deadline_those_are_looked_at_who_have_not_been_before_anything_is_cut() {
+    for somebody_waits in [false, true] {
+        let mut scene = Scene::new();
+        scene.drain.handle_quiet(2, 0, scene.now);
+        scene.terminate_within(Some(SECOND));
+        scene.drain.handle_accept_queue(Some(u32::from(somebody_waits)), scene.now);
+        scene.drain.handle_turned(scene.now);
+        scene.drain.handle_surveyed(false, scene.now);
+        scene.now += SECOND;
+        scene.drain.handle_timeout(scene.now);
+        // One that was asked for before the deadline came, and a whole one.
+        scene.drain.handle_turned(scene.now);
+        scene.drain.handle_turned(scene.now);
+        let actions: Vec<_> = std::iter::from_fn(|| scene.drain.poll_action()).collect();
+        assert_eq!(actions.contains(&Action::Survey(Duration::ZERO)), !somebody_waits);
+        assert_eq!(actions.last(), Some(&Action::LastSurvey(Duration::ZERO)));
+        let half = scene.drain.handle_found(Transport::Plain, true, None);
+        scene.drain.handle_quiet(1, 0, scene.now);
+        scene.drain.handle_receiving(half);
+        scene.drain.handle_surveyed(true, scene.now);
+        let actions: Vec<_> = std::iter::from_fn(|| scene.drain.poll_action()).collect();
+        assert!(actions.ends_with(&[Action::DestroyQuiet, Action::CutHalf(half), Action::Destroy(half)]));
+    }
 }
 
 #[test]
@@ -932,7 +973,6 @@ fn what_waits_to_be_accepted_is_accepted_before_the_listener_closes() {
     let mut scene = Scene::new();
     scene.terminate_within(Some(SECOND));
     assert_eq!(scene.drain.poll_action(), Some(Action::Announce(Milestone::Draining)));
-    assert_eq!(scene.drain.poll_action(), Some(Action::Survey(Duration::ZERO)));
     assert_eq!(scene.drain.poll_action(), Some(Action::WatchListener));
     scene.drain.handle_accept_queue(Some(2), scene.now);
     assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));

@@ -14,10 +14,10 @@ impl World {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Announce(milestone) => self.hear(milestone),
-            Action::Survey(horizon) => self.survey(horizon),
+            Action::Survey(horizon) => self.survey(horizon, SURVEYED_TOGETHER),
             Action::LastSurvey(horizon) => {
                 self.look_into_the_kernel();
-                self.survey(horizon);
+                self.survey(horizon, usize::MAX);
             }
             Action::WatchListener => self.watch_listener(),
             Action::HoldListener => self.hold_listener(),

@@ -117,6 +117,7 @@ fn nonsense(input: &mut Unstructured<'_>) -> Result<Nonsense> {
         1 => Nonsense::Quiet(number(input)?, number(input)?),
         2 => Nonsense::QuietClosed(number(input)?, number(input)?, number(input)?),
         3 => Nonsense::AcceptQueue(if flip(input)? { Some(number(input)?) } else { None }),
+        4 => Nonsense::Surveyed(flip(input)?),
         _ => Nonsense::Step(step(input)?),
     })
 }

@@ -312,21 +312,7 @@ impl World {
             let came = std::mem::take(&mut termination.somebody_came);
             termination.turns_without = if came { 0 } else { termination.turns_without + usize::from(whole) };
         }
-        let reads = self.drain.phase() == Phase::Reading;
-        let parting = Parting {
-            at: self.now,
-            loaded: self.is_loaded(),
-            idle: self.sockets(Peer::is_idle).len() + self.quiet.len(),
-        };
         self.drain.handle_turned(self.now);
-        if let Some(termination) = &mut self.termination
-            && !termination.expired
-            && reads
-            && self.drain.phase() == Phase::Draining
-        {
-            termination.parting = Some(parting);
-            self.open.values_mut().for_each(|peer| peer.idle_at_parting = peer.is_idle());
-        }
         self.obey();
     }
 
@@ -387,7 +373,7 @@ impl World {
     /// While serving the machine is told nothing, so now it is told where things stand.
     fn begin(&mut self, Plan { delay, timeout, keep_alive, observed }: Plan) {
         self.open.values_mut().for_each(|peer| peer.was_busy = peer.is_busy());
-        for socket in self.sockets(Peer::is_followed) {
+        for socket in self.sockets(Peer::is_under_way) {
             self.enter(socket);
             self.peer(socket).counted = true;
         }
@@ -404,7 +390,7 @@ impl World {
             deadline: None,
             due_after: None,
             expired: false,
-            surveys: 0,
+            surveying: false,
             watches: 0,
             holds: 0,
             server_closes: 0,
@@ -417,6 +403,7 @@ impl World {
             told: Vec::new(),
         });
         self.observe();
+        self.count_the_quiet();
     }
 
     fn bring_forward(&mut self, Plan { delay, timeout, .. }: Plan) {

@@ -69,7 +69,8 @@ laws! {
     under_load_whoever_has_never_spoken_has_time_to among 0..20,
     nobody_is_closed_before_the_window_ends_unless_they_are_a_crowd among 0..CROWD,
     no_more_quiet_connections_are_closed_than_there_are among 0..100,
-    whoever_is_there_is_looked_for_when_the_delay_begins_and_when_it_is_over among 0..1,
+    whoever_is_there_is_looked_for_when_the_listener_has_closed among 0..20,
+    nobody_is_closed_as_idle_before_everybody_has_been_looked_at among 0..20,
     the_listener_is_closed_once_in_each_termination among 0..1,
     the_listener_is_not_closed_while_somebody_waits_to_be_accepted among 0..1,
     new_connections_are_held_back_only_while_the_listener_is_watched among 0..1,
@@ -156,9 +157,9 @@ fn everything_is_destroyed_one_whole_turn_after_the_deadline(world: &World) {
 }
 
 fn a_body_whose_request_is_answered_is_heard_to_its_end(world: &World) {
-    let drains = world.termination.as_ref().is_some_and(|termination| termination.drains_after.is_some());
+    let parted = world.termination.as_ref().is_some_and(|termination| termination.parting.is_some());
     let unheard = world.sockets(|peer| peer.answered_early && peer.lingers_until.is_none() && !peer.destroyed);
-    assert!(!drains || unheard.is_empty(), "{unheard:?}");
+    assert!(!parted || unheard.is_empty(), "{unheard:?}");
 }
 
 fn no_answer_says_close_unless_its_request_is_the_last(world: &World) {
@@ -289,20 +290,23 @@ fn no_more_quiet_connections_are_closed_than_there_are(world: &World) {
     }
 }
 
-fn whoever_is_there_is_looked_for_when_the_delay_begins_and_when_it_is_over(world: &World) {
+fn whoever_is_there_is_looked_for_when_the_listener_has_closed(world: &World) {
     for Moment { action, termination, .. } in &world.history {
         let (Action::Survey(horizon) | Action::LastSurvey(horizon), Some(termination)) = (action, termination) else {
             continue;
         };
         assert_eq!(matches!(action, Action::LastSurvey(_)), termination.expired);
-        let looked_for_before = termination.drains_after.is_some() && termination.told.contains(&Milestone::Delaying);
-        assert_eq!(termination.surveys, usize::from(looked_for_before));
+        assert!(termination.expired || termination.server_closes == 1, "{termination:?}");
+        assert!(termination.drains_after.is_some() && termination.parting.is_none(), "{termination:?}");
         let at_once = termination.keep_alive == KeepAlive::For(Duration::ZERO);
         assert_eq!(*horizon, if at_once { Duration::ZERO } else { RHYTHM_AT_MOST });
     }
-    for (_, Termination { surveys, told, .. }) in &world.reports {
-        let expected = [Milestone::Delaying, Milestone::Draining].map(|milestone| told.contains(&milestone));
-        assert_eq!(*surveys, expected.into_iter().map(usize::from).sum::<usize>());
+}
+
+fn nobody_is_closed_as_idle_before_everybody_has_been_looked_at(world: &World) {
+    for Moment { action, termination, .. } in &world.history {
+        let (true, Some(termination)) = (closes_idle(*action), termination) else { continue };
+        assert!(termination.parting.is_some() && !termination.surveying, "{action:?}: {termination:?}");
     }
 }
 
@@ -365,6 +369,10 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         drain.handle_accept_queue(Some(0), *now);
         drain.handle_accept_queue(Some(7), *now);
         drain.handle_accept_queue(None, *now);
+    }
+    if !termination.as_ref().is_some_and(|termination| termination.surveying) {
+        drain.handle_surveyed(true, *now);
+        drain.handle_surveyed(false, *now);
     }
     drain.handle_quiet(quiet, unused, *now);
     drain.handle_quiet_closed(0, quiet, unused, *now);

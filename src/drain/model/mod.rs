@@ -39,6 +39,9 @@ pub use bytes::{Gibberish, Script};
 const SECOND: Duration = Duration::from_secs(1);
 const KEPT_ALIVE: Finished = Finished { arriving: Arriving::Nothing, said_close: false, late: false };
 
+/// How many quiet connections are surveyed in one turn of the loop: a few, so that it often takes several.
+const SURVEYED_TOGETHER: usize = 3;
+
 /// How often everything that can happen does, until nothing is left to happen.
 const ROUNDS: usize = 10_000;
 

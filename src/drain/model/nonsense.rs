@@ -11,6 +11,7 @@ pub(super) enum Nonsense {
     Found(Transport, Option<(Duration, Duration)>),
     Quiet(u32, u32),
     QuietClosed(u32, u32, u32),
+    Surveyed(bool),
     AcceptQueue(Option<u32>),
 }
 
@@ -38,6 +39,7 @@ impl Talk {
             }
             Nonsense::Quiet(quiet, unused) => drain.handle_quiet(quiet, unused, *now),
             Nonsense::QuietClosed(closed, quiet, unused) => drain.handle_quiet_closed(closed, quiet, unused, *now),
+            Nonsense::Surveyed(all) => drain.handle_surveyed(all, *now),
             Nonsense::AcceptQueue(waiting) => drain.handle_accept_queue(waiting, *now),
         }
         let actions = std::iter::from_fn(|| self.drain.poll_action()).count();

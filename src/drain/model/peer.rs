@@ -128,16 +128,16 @@ impl Peer {
         self.id.is_some() && !self.is_busy() && !self.answered_early && !self.session && !self.leaving
     }
 
-    /// Whether the caller knows it for its own sake, though no termination runs.
-    pub(super) fn is_followed(&self) -> bool {
-        self.followed || self.session || self.hijacked || !self.in_flight.is_empty()
+    /// Whether the caller knows it for its own sake, though no termination runs, or finds it when one begins.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.followed || self.session || self.is_busy() || self.answered_early
     }
 
     /// Whether it is more than one of many, if requests that came before matter no more.
     pub(super) fn is_worth_finding(&self, since: Instant) -> bool {
         let in_rhythm = self.gap.is_some() && self.last.is_some_and(|last| last >= since);
         // Under TLS an end is a conversation of its own.
-        self.transport == Transport::Tls || self.is_busy() || self.answered_early || in_rhythm
+        self.transport == Transport::Tls || in_rhythm
     }
 
     /// How many requests go unanswered when it is destroyed. Half a request is one, but not behind FIN.
@@ -167,6 +167,8 @@ impl Peer {
 pub(super) struct Quiet {
     pub(super) socket: Socket,
     pub(super) unused: bool,
+    /// It has been surveyed.
+    pub(super) looked_at: bool,
 }
 
 /// Until when another request is to be expected after the last one.

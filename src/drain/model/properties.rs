@@ -315,6 +315,7 @@ fn nonsense() -> impl Strategy<Value = Vec<Nonsense>> {
             .prop_map(|(transport, rhythm)| Nonsense::Found(transport, rhythm)),
         (many(), many()).prop_map(|(quiet, unused)| Nonsense::Quiet(quiet, unused)),
         (many(), many(), many()).prop_map(|(closed, quiet, unused)| Nonsense::QuietClosed(closed, quiet, unused)),
+        any::<bool>().prop_map(Nonsense::Surveyed),
         option::of(many()).prop_map(Nonsense::AcceptQueue),
     ];
     // What each step is followed by, if by anything.

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// The loop has read what had come in before the delay was over, and idle connections are parted with.
+/// The loop has read what had come in before the delay was over, everybody has been looked at, and idle connections are
+/// parted with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parting {
     pub(super) at: Instant,
@@ -31,8 +32,9 @@ pub(super) struct Termination {
     pub(super) due_after: Option<usize>,
     /// A whole turn has been taken since, or there was no time at all.
     pub(super) expired: bool,
+    /// A survey was begun, and some have not been looked at.
+    pub(super) surveying: bool,
     /// How often the machine has asked for each of these.
-    pub(super) surveys: usize,
     pub(super) watches: usize,
     pub(super) holds: usize,
     pub(super) server_closes: usize,

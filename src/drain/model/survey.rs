@@ -14,7 +14,7 @@ impl World {
 
     /// While serving, the machine is shown what is open, for a moment.
     fn show(&mut self) -> Stats {
-        for socket in self.sockets(Peer::is_followed) {
+        for socket in self.sockets(Peer::is_under_way) {
             self.enter(socket);
         }
         self.drain.handle_quiet(count(self.sockets(|peer| peer.id.is_none())), 0, self.now);
@@ -62,22 +62,59 @@ impl World {
         id
     }
 
-    pub(super) fn survey(&mut self, horizon: Duration) {
-        if let Some(termination) = &mut self.termination {
-            termination.surveys += 1;
-        }
-        let known_before = std::mem::take(&mut self.quiet);
-        let gone = count(known_before.iter().filter(|quiet| !self.open.contains_key(&quiet.socket)));
-        let since = self.now - horizon;
-        for socket in self.sockets(|peer| peer.id.is_none() && peer.is_worth_finding(since)) {
-            self.find(socket);
-        }
+    /// Of those who are not followed, only the number is told.
+    pub(super) fn count_the_quiet(&mut self) {
         let rest = self.sockets(|peer| peer.id.is_none());
-        self.quiet = rest.iter().map(|&socket| Quiet { socket, unused: self.open[&socket].last.is_none() }).collect();
+        let quiet = |&socket| Quiet { socket, unused: self.open[&socket].last.is_none(), looked_at: false };
+        self.quiet = rest.iter().map(quiet).collect();
         self.quiet.sort_by_key(|quiet| quiet.unused);
         rest.into_iter().for_each(|socket| self.count_in(socket));
-        self.observe();
-        self.say_that_some_are_gone(gone);
+        self.say_how_many_are_quiet();
+    }
+
+    pub(super) fn survey(&mut self, horizon: Duration, at_most: usize) {
+        let since = self.now - horizon;
+        let mut some = Vec::new();
+        for quiet in self.quiet.iter_mut().filter(|quiet| !quiet.looked_at).take(at_most) {
+            quiet.looked_at = true;
+            some.push(quiet.socket);
+        }
+        for &socket in &some {
+            if self.open.get(&socket).is_some_and(|peer| peer.is_worth_finding(since)) {
+                self.find(socket);
+            }
+        }
+        self.say_who_is_gone(&some);
+        let all = self.quiet.iter().all(|quiet| quiet.looked_at);
+        if all {
+            // What was found in the kernel.
+            for socket in self.sockets(|peer| peer.id.is_none() && peer.is_busy()) {
+                self.find(socket);
+            }
+            self.observe();
+        }
+        if let Some(termination) = &mut self.termination {
+            termination.surveying = !all;
+        }
+        self.say_that_they_are_surveyed(all);
+    }
+
+    /// Now that everybody has been looked at, idle connections are parted with.
+    fn say_that_they_are_surveyed(&mut self, all: bool) {
+        let parting = Parting {
+            at: self.now,
+            loaded: self.is_loaded(),
+            idle: self.sockets(Peer::is_idle).len() + self.quiet.len(),
+        };
+        self.drain.handle_surveyed(all, self.now);
+        if let Some(termination) = &mut self.termination
+            && !termination.expired
+            && all
+        {
+            termination.parting = Some(parting);
+            self.open.values_mut().for_each(|peer| peer.idle_at_parting = peer.is_idle());
+        }
+        self.obey();
     }
 
     fn say_how_many_are_quiet(&mut self) {

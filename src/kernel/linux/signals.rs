@@ -155,12 +155,15 @@ mod tests {
     use super::*;
 
     static CALLED: AtomicBool = AtomicBool::new(false);
+    static CHAINED: AtomicBool = AtomicBool::new(false);
 
     extern "C" fn before(_signal: c_int) {
         CALLED.store(true, Ordering::SeqCst);
     }
 
+    /// Does more than `heard` alone: an optimised build gives two functions that do the same the same address.
     extern "C" fn chained(signal: c_int) {
+        CHAINED.store(true, Ordering::SeqCst);
         heard(signal);
     }
 
@@ -197,6 +200,7 @@ mod tests {
         assert_eq!(overhear(libc::SIGUSR2).unwrap_err().kind(), io::ErrorKind::Unsupported);
         // SAFETY: as above.
         assert_eq!(unsafe { libc::raise(libc::SIGUSR2) }, 0);
+        assert!(CHAINED.load(Ordering::SeqCst));
         assert_eq!(signals.wait().unwrap(), libc::SIGUSR2);
     }
 }

@@ -41,9 +41,11 @@ function isSilent(connection) {
  * @param {Connection} connection
  * @param {Set<Socket> | undefined} active the sockets on whose parser a message has begun, if known
  */
-function isReceiving({ socket, newest }, active) {
+function isReceiving({ accepted, attachment, socket, newest }, active) {
   if (newest !== null && !newest.response.req.complete) return false;
   if (!(socket.bytesRead > 0)) return false;
+  // In the middle of a handshake.
+  if (attachment.isSecure && socket === accepted) return true;
   return active === undefined ? newest === null && socket.bytesWritten === 0 : active.has(socket) || !isParsed(socket);
 }
 

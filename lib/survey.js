@@ -2,12 +2,12 @@
 // the quiet ones by their number.
 
 const { Intake } = require('./intake');
-const { acceptedSockets, activeSockets, idleSockets, responseOn, socketBelow } = require('./internals');
+const { acceptedSockets, activeSockets, idleSockets, socketBelow } = require('./internals');
 const native = require('./native');
 const { QuietConnections } = require('./quiet-connections');
 const { isReceiving } = require('./receiving');
 const { connections } = require('./registry');
-const { begun, conversationOn } = require('./requests');
+const { begun, conversationOn, oldestOn } = require('./requests');
 const { isRead, unreadInKernel, unreadOf } = require('./unread');
 
 const { Transport } = native;
@@ -180,7 +180,8 @@ class Survey {
       const received = socket.bytesRead;
       // Since Node 26 those that were never used are among the idle ones, too.
       if (received === 0) continue;
-      if (responseOn(socket) === null) this.#quiet.add(socket, received, this.#receivedBelow(socket, received));
+      // One that is kept alive may have another request in flight.
+      if (oldestOn(socket) === null) this.#quiet.add(socket, received, this.#receivedBelow(socket, received));
       else this.#enter(this.#follow(socket));
     }
   }
@@ -226,7 +227,8 @@ class Survey {
     this.#quietClosed(gone);
     if (!this.#quiet.isSurveyed) return false;
     const active = activeSockets(this.#server);
-    for (const socket of active ?? []) if (socket.bytesRead > 0) this.find(socket);
+    // One whose end has been noticed just now may still be among them.
+    for (const socket of active ?? []) if (socket.bytesRead > 0 && !socket.destroyed) this.find(socket);
     this.#observe(active);
     return true;
   }
@@ -274,6 +276,8 @@ class Survey {
     }
     const receiving = isReceiving(connection, active) || isFollowed;
     if (receiving) this.#perform(native.receiving(this.#key, connection.id));
+    // Where the parsers are not known, what has come since the last look may still be half a request.
+    if (active === undefined && connection.intake !== null) return;
     const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
     connection.intake = first ? Intake.fromBeginning(connection) : Intake.fromNow(connection);
   }

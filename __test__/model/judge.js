@@ -100,10 +100,7 @@ class Judgement {
       const behind = client.requests.slice(place + 1);
       const cut =
         this.reachedDeadline && behind.some((later) => this.listed.has(later.url) || !requests.has(later.url));
-      // Node had ended this connection by itself, on which its client was still writing.
-      const ended = known?.finishedAt < terminatedAt && request.answer.connection === 'close';
-      const writesOn = next !== undefined || (end > request.headEnd && request.answer.after !== 'body');
-      const isReset = cut || (unknown && next !== undefined) || (ended && writesOn);
+      const isReset = cut || (unknown && next !== undefined) || this.#isEndedBefore(client.requests.slice(place));
       if (whole && this.listed.has(url) && !this.#isWrittenLate(known))
         this.#wrong(`${url} is listed, and was answered`);
       if (whole && wants && answer.body !== answerTo(request))
@@ -129,6 +126,15 @@ class Judgement {
       }
     });
     if (wants && !isOver && endedBy !== 'FIN') this.#explain(client);
+  }
+
+  /** Whether Node had ended a connection by itself behind one of these, while its client was still writing. */
+  #isEndedBefore(pipelined) {
+    const { requests, terminatedAt } = this.director;
+    return pipelined.some(({ url, end, headEnd, answer }, place) => {
+      const ended = requests.get(url)?.finishedAt < terminatedAt && answer.connection === 'close';
+      return ended && (place < pipelined.length - 1 || (end > headEnd && answer.after !== 'body'));
+    });
   }
 
   /** Whether a part of a request was written only during the termination. */

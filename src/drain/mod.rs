@@ -333,9 +333,9 @@ impl Drain {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.multiplexed = true;
         connection.receiving = false;
-        if self.phase.is_past_delay()
-            && matches!(connection.course, Course::Open | Course::Kept { .. } | Course::Queued)
-        {
+        let stays = matches!(connection.course, Course::Open | Course::Kept { .. } | Course::Queued);
+        // What is about to be cut is not asked whether it has more to say.
+        if stays && self.phase.is_past_delay() && self.survey != Survey::Whole {
             self.ping(id, now);
         }
         self.assert_invariants();

@@ -454,6 +454,15 @@ fn no_time_at_all_cuts_at_once() {
 }
 
 #[test]
+fn what_is_about_to_be_cut_gets_no_ping() {
+    let mut scene = Scene::new();
+    let session = scene.idle(Transport::Plain);
+    scene.terminate_within(Some(Duration::ZERO));
+    scene.drain.handle_multiplexed(session, scene.now);
+    assert_eq!(scene.actions(), [Action::CloseServer, Action::Destroy(session)]);
+}
+
+#[test]
 fn the_earlier_deadline_wins() {
     let mut scene = Scene::new();
     scene.active(Transport::Plain, 1);

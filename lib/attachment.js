@@ -45,6 +45,8 @@ class Attachment {
   open = new Set();
   /** Whether nobody is interested any more. */
   isDetached = false;
+  /** When the last request came that was not the first on its connection and has been answered; `performance.now()`. */
+  lastInRhythm = Number.NEGATIVE_INFINITY;
   /** @type {Termination | null} the one that runs */
   #termination = null;
   /** @type {Promise<Outcome> | null} */

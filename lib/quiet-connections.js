@@ -61,7 +61,9 @@ class QuietConnections {
     if (this.size === 0) return undefined;
     this.#places ??= this.#findPlaces();
     const place = this.#places.get(socket);
-    return place === undefined || this.#sockets[place] === null ? undefined : this.#deleteAt(place);
+    if (place === undefined || this.#sockets[place] === null) return undefined;
+    this.#deleteAt(place);
+    return { http: this.#http[place], wire: this.#wire[place] };
   }
 
   clear() {
@@ -165,16 +167,11 @@ class QuietConnections {
     return places;
   }
 
-  /**
-   * @param {number} place
-   * @returns {Received}
-   */
+  /** @param {number} place */
   #deleteAt(place) {
-    const http = this.#http[place];
     this.#sockets[place] = null;
     this.size -= 1;
-    if (http === 0) this.unused -= 1;
-    return { http, wire: this.#wire[place] };
+    if (this.#http[place] === 0) this.unused -= 1;
   }
 }
 

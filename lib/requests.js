@@ -90,6 +90,7 @@ class Conversation {
     const gap = startedAt - this.last;
     this.gap = Number.isNaN(this.gap) ? gap : this.gap + (gap - this.gap) / 8;
     this.last = startedAt;
+    if (startedAt > this.attachment.lastInRhythm && gap >= 0) this.attachment.lastInRhythm = startedAt;
   }
 }
 

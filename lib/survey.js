@@ -2,7 +2,7 @@
 // the quiet ones by their number.
 
 const { Intake } = require('./intake');
-const { acceptedSockets, activeSockets, idleSockets, socketBelow } = require('./internals');
+const { acceptedSockets, activeSockets, idleSockets, responseOn, socketBelow } = require('./internals');
 const native = require('./native');
 const { QuietConnections } = require('./quiet-connections');
 const { isReceiving } = require('./receiving');
@@ -181,8 +181,8 @@ class Survey {
       // Since Node 26 those that were never used are among the idle ones, too.
       if (received === 0) continue;
       // One that is kept alive may have another request in flight.
-      if (oldestOn(socket) === null) this.#quiet.add(socket, received, this.#receivedBelow(socket, received));
-      else this.#enter(this.#follow(socket));
+      if (mayHaveRequests(socket) && oldestOn(socket) !== null) this.#enter(this.#follow(socket));
+      else this.#quiet.add(socket, received, this.#receivedBelow(socket, received));
     }
   }
 
@@ -222,10 +222,13 @@ class Survey {
    */
   #take(horizon, count) {
     const since = performance.now() - horizon;
-    const { gone, sockets } = this.#quiet.survey(count);
-    for (const socket of sockets) if (!this.#isOneOfMany(socket, since)) this.find(socket);
-    this.#quietClosed(gone);
-    if (!this.#quiet.isSurveyed) return false;
+    // Under TLS an end is a conversation of its own.
+    if (this.#transport === Transport.Tls || this.#attachment.lastInRhythm >= since) {
+      const { gone, sockets } = this.#quiet.survey(count);
+      for (const socket of sockets) if (!this.#isOneOfMany(socket, since)) this.find(socket);
+      this.#quietClosed(gone);
+      if (!this.#quiet.isSurveyed) return false;
+    }
     const active = activeSockets(this.#server);
     // One whose end has been noticed just now may still be among them.
     for (const socket of active ?? []) if (socket.bytesRead > 0 && !socket.destroyed) this.find(socket);
@@ -238,7 +241,6 @@ class Survey {
    * @param {number} since when a request must have come for the rhythm of its connection to matter
    */
   #isOneOfMany(socket, since) {
-    // Under TLS an end is a conversation of its own.
     if (this.#transport === Transport.Tls) return false;
     const conversation = conversationOn(socket);
     return conversation === undefined || Number.isNaN(conversation.gap) || conversation.last < since;
@@ -328,6 +330,16 @@ class Survey {
   #quietClosed(count) {
     this.#perform(native.quietClosed(this.#key, count, this.#quiet.size, this.#quiet.unused));
   }
+}
+
+/**
+ * Whether requests may be in flight on a connection: to find out that there are none takes longer.
+ *
+ * @param {Socket} socket
+ */
+function mayHaveRequests(socket) {
+  // Those behind an answer that said close are never answered, and keep their client waiting for what is still written.
+  return responseOn(socket) !== null || socket.writableEnded;
 }
 
 exports.Survey = Survey;

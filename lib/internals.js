@@ -121,8 +121,8 @@ function isParsed(socket) {
 /**
  * The answer that is being written to this socket, if there is one.
  *
- * Needed only for requests that were in flight before the terminator was created. Without it, those
- * count as idle.
+ * Needed to find requests in flight on connections that are kept alive, and those that were in flight before the
+ * terminator was created. Without it, they count as idle.
  *
  * @param {Socket} socket
  * @returns {import('node:http').ServerResponse | null}

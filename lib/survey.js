@@ -180,8 +180,8 @@ class Survey {
       const received = socket.bytesRead;
       // Since Node 26 those that were never used are among the idle ones, too.
       if (received === 0) continue;
-      // One that is kept alive may have another request in flight.
-      if (mayHaveRequests(socket) && oldestOn(socket) !== null) this.#enter(this.#follow(socket));
+      // One that is kept alive may have another request in flight. To look among ours for each takes longer.
+      if (responseOn(socket) !== null && oldestOn(socket) !== null) this.#enter(this.#follow(socket));
       else this.#quiet.add(socket, received, this.#receivedBelow(socket, received));
     }
   }
@@ -330,16 +330,6 @@ class Survey {
   #quietClosed(count) {
     this.#perform(native.quietClosed(this.#key, count, this.#quiet.size, this.#quiet.unused));
   }
-}
-
-/**
- * Whether requests may be in flight on a connection: to find out that there are none takes longer.
- *
- * @param {Socket} socket
- */
-function mayHaveRequests(socket) {
-  // Those behind an answer that said close are never answered, and keep their client waiting for what is still written.
-  return responseOn(socket) !== null || socket.writableEnded;
 }
 
 exports.Survey = Survey;

@@ -1,9 +1,8 @@
 // All that is read of Node beyond its documentation, in one place. Nothing is ever written, and each
 // function says what becomes of a termination where Node does not have what it looks for.
 
-const { Socket } = require('node:net');
-
 /** @typedef {import('node:net').Server} Server */
+/** @typedef {import('node:net').Socket} Socket */
 
 /**
  * The sockets on whose HTTP parser a message has begun and not ended, or on which nothing has come yet; or
@@ -165,7 +164,9 @@ function descriptorOf(owner) {
  * @param {number} descriptor
  */
 function unreadSocket(descriptor) {
-  return new Socket(/** @type {any} */ ({ fd: descriptor, manualStart: true }));
+  // Loaded by now, as there is a server; and not before, by those who only load this package.
+  const net = require('node:net');
+  return new net.Socket(/** @type {any} */ ({ fd: descriptor, manualStart: true }));
 }
 
 /**

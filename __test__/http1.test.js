@@ -531,6 +531,33 @@ for (const transport of transports) {
         });
       }
 
+      it('does not keep its client from asking again behind it, if it was sent before', async (test) => {
+        const answered = gate();
+        const { server, terminator } = await serve(test, transport, (request, response) => {
+          response.end(`answer to ${request.url}`, request.url === '/early' ? answered.open : undefined);
+        });
+        const client = await connect(transport, server);
+        const half = 'x'.repeat(MEBIBYTE);
+        const headers = { 'Content-Length': 2 * MEBIBYTE };
+        await client.write(requestText('/early', { method: 'POST', headers }) + half);
+        await answered.passed;
+        const terminated = terminator.terminate();
+        // For long enough that all others would have gone.
+        for (let turns = 0; turns < 20; turns += 1) await turn();
+        await client.write(half + requestText('/again'));
+        assert.equal(await client.ended, 'FIN');
+        assert.deepEqual(
+          client.answers.map(({ headers, body }) => [headers.connection, body]),
+          [
+            ['keep-alive', 'answer to /early'],
+            ['close', 'answer to /again'],
+          ],
+        );
+        const report = await terminated;
+        assert.deepEqual(report.requests, { completed: 0, late: 1, cut: 0 });
+        assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+      });
+
       it('is waited for if it is another one, behind an answer that says close', async (test) => {
         const [begun, go, followed] = [gate(), gate(), gate()];
         let terminated;

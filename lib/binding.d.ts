@@ -18,6 +18,7 @@ export const ActionKind: {
   readonly DestroyQuiet: number;
   readonly End: number;
   readonly Linger: number;
+  readonly HearBody: number;
   readonly HearOut: number;
   readonly Ping: number;
   readonly CloseSession: number;
@@ -120,6 +121,7 @@ export function hijacked(key: number, id: number): Actions;
 export function receiving(key: number, id: number): Actions;
 export function secured(key: number, id: number): Actions;
 export function answeredEarly(key: number, id: number): Actions;
+export function bodyEnded(key: number, id: number, more: boolean): Actions;
 export function taskStarted(key: number): Actions;
 export function taskFinished(key: number, fulfilled: boolean): Actions;
 export function terminate(

@@ -4,6 +4,7 @@
 const { nextTick } = require('node:process');
 const { descriptorOf, unreadSocket } = require('./internals');
 const native = require('./native');
+const { answeredEarlyOn } = require('./requests');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
@@ -80,6 +81,19 @@ function linger({ socket }) {
 }
 
 /**
+ * Leaves it to Node to read and discard the rest of a body whose request has been answered, and tells when it has come.
+ *
+ * @param {Connection} connection
+ * @param {(request: import('node:http').IncomingMessage) => void} ended not called if it breaks off
+ */
+function hearBody({ socket }, ended) {
+  const request = answeredEarlyOn(socket);
+  request?.once('close', () => {
+    if (request.complete) ended(request);
+  });
+}
+
+/**
  * Lets Node close the connection as it does after an answer that says close, with whatever comes behind it: handlers
  * hear that their requests are broken off, and no further one is called. What the peer still writes would be answered
  * with a reset, so it is read and discarded through a second descriptor, which keeps the connection open.
@@ -110,4 +124,4 @@ function destroy({ accepted, socket, rest }) {
   rest?.destroy();
 }
 
-module.exports = { close, destroy, end, hearOut, linger, saidClose, sayClose, sayKeepAlive };
+module.exports = { close, destroy, end, hearBody, hearOut, linger, saidClose, sayClose, sayKeepAlive };

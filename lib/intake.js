@@ -46,6 +46,15 @@ class Intake {
     return new Intake(connection, { http: 0, wire: connection.socket === connection.accepted ? 0 : Number.NaN });
   }
 
+  /**
+   * Nobody knows how much of what comes next belongs to a body, so nothing is concluded from numbers.
+   *
+   * @param {Connection} connection
+   */
+  static fromMiddle(connection) {
+    return new Intake(connection, { http: Number.NaN, wire: Number.NaN });
+  }
+
   /** Whether nothing was received that is not accounted for. */
   get isSilent() {
     const { http, wire } = received(this.#connection);

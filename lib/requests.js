@@ -238,6 +238,11 @@ function isAnsweredEarly(socket) {
   return answeredEarly.get(socket)?.complete === false && oldestOn(socket) === null;
 }
 
+/** @param {Socket} socket */
+function answeredEarlyOn(socket) {
+  return answeredEarly.get(socket);
+}
+
 // What a client gives up does not finish. It is forgotten when so much has gathered that looking for it
 // costs a request next to nothing, and at the latest when the last server closes.
 const FORGET_AT_LEAST = 64;
@@ -250,6 +255,7 @@ function forgetAborted() {
 
 exports.Conversation = Conversation;
 exports.Request = Request;
+exports.answeredEarlyOn = answeredEarlyOn;
 exports.begin = begin;
 exports.begun = begun;
 exports.conversationOn = conversationOn;

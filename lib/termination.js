@@ -166,6 +166,16 @@ class Termination {
 
   /**
    * @param {Connection} connection
+   * @param {import('node:http').IncomingMessage} request which was answered before its body had come whole
+   */
+  #bodyEnded(connection, request) {
+    if (!this.#survey.knows(connection)) return;
+    const more = arrivingAfter(connection, request) === Arriving.NextRequest;
+    this.perform(native.bodyEnded(this.#key, connection.id, more));
+  }
+
+  /**
+   * @param {Connection} connection
    * @param {Stream} request
    */
   streamOpened(connection, request) {
@@ -256,6 +266,10 @@ class Termination {
           break;
         case ActionKind.Linger:
           http1.linger(connection);
+          break;
+        case ActionKind.HearBody:
+          connection.intake = Intake.fromMiddle(connection);
+          http1.hearBody(connection, (request) => this.#bodyEnded(connection, request));
           break;
         case ActionKind.HearOut:
           http1.hearOut(connection);

@@ -342,6 +342,12 @@ pub fn answered_early(key: u32, id: u32) -> Result<Actions> {
     event(key, |driver| driver.answered_early(id as ConnectionId))
 }
 
+/// The body has ended for which `HearBody` asked; `more` says that a further request is arriving behind it.
+#[napi(catch_unwind)]
+pub fn body_ended(key: u32, id: u32, more: bool) -> Result<Actions> {
+    event(key, |driver| driver.body_ended(id as ConnectionId, more))
+}
+
 /// A background task has begun.
 #[napi(catch_unwind)]
 pub fn task_started(key: u32) -> Result<Actions> {

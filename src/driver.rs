@@ -157,6 +157,11 @@ impl Driver {
         self.drain.handle_answered_early(id, now());
     }
 
+    /// That body has ended; `more` says that a further request is arriving behind it.
+    pub fn body_ended(&mut self, id: ConnectionId, more: bool) {
+        self.drain.handle_body_ended(id, more, now());
+    }
+
     /// A background task has begun.
     pub fn task_started(&mut self) {
         self.drain.handle_task_started();

@@ -113,8 +113,9 @@ class Judgement {
           if (!this.reachedDeadline && !unknown) this.#wrong(`${url} was cut before the deadline`);
         } else if (known && !this.listed.has(url)) this.#wrong(`the handler for ${url} ran for nothing`);
       }
-      // Its handler has said so, or the rest of the request was still to come.
-      if (request.answer.connection === 'close' || (end > request.headEnd && request.answer.after !== 'body'))
+      // Its handler has said so, or the rest of the request was still to come, and the answer could say that.
+      const isEarly = end > request.headEnd && request.answer.after !== 'body';
+      if (request.answer.connection === 'close' || (isEarly && answer?.headers?.connection !== 'keep-alive'))
         isOver = true;
       // Who breaks off in the middle of a request is told so by Node.
       const isOurs = answer?.status === 200;

@@ -41,6 +41,8 @@ pub enum ActionKind {
     End,
     /// Send FIN after the last byte, then read and discard.
     Linger,
+    /// Call `bodyEnded` when the body has come whose request has been answered.
+    HearBody,
     /// Let Node close a connection, and read and discard below it what still comes.
     HearOut,
     /// Send a PING on an HTTP/2 connection.
@@ -107,6 +109,7 @@ fn kind_and_id(action: Action) -> [u32; 2] {
         Action::DestroyQuiet => (ActionKind::DestroyQuiet, 0),
         Action::End(id) => (ActionKind::End, id),
         Action::Linger(id) => (ActionKind::Linger, id),
+        Action::HearBody(id) => (ActionKind::HearBody, id),
         Action::HearOut(id) => (ActionKind::HearOut, id),
         Action::Ping(id) => (ActionKind::Ping, id),
         Action::CloseSession(id) => (ActionKind::CloseSession, id),

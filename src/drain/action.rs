@@ -47,6 +47,9 @@ pub enum Action {
     /// Send FIN after the last byte, then read and discard until the peer closes. If the answer said close, keep Node
     /// from closing at once.
     Linger(ConnectionId),
+    /// Its last answer has left and said nothing of the connection, but the rest of that request's body is still coming.
+    /// Read and discard it as ever, and call [`Drain::handle_body_ended`] when it has come.
+    HearBody(ConnectionId),
     /// Let Node close this connection, whose last answer said close, but not before its peer has: further requests
     /// come behind that answer, which nobody may process any more. Read and discard them below HTTP, and call
     /// [`Drain::handle_closed`] when that has ended, too.

@@ -54,8 +54,19 @@ impl Drain {
         transport
     }
 
-    /// Its last answer has left before the request had come whole: closing it would answer with a reset, which takes with
-    /// it what the peer has not read yet.
+    /// Its last answer has left before the request had come whole, and said nothing of the connection: the peer may send
+    /// another request behind the rest of this one, and is not to find FIN before.
+    pub(super) fn hear_body(&mut self, id: ConnectionId, now: Instant) {
+        let until = now + HEAR_OUT_AT_MOST;
+        let connection = &mut self.connections[id];
+        connection.busy = true;
+        connection.course = Course::HearingBody { until };
+        self.patience.push(Reverse((until, id)));
+        self.actions.push_back(Action::HearBody(id));
+    }
+
+    /// The same of an answer that said close. To close the connection at once would reset it, which takes with it what
+    /// the peer has not read yet.
     pub(super) fn linger_for_body(&mut self, id: ConnectionId, now: Instant) {
         self.linger(id, HEAR_OUT_AT_MOST, Tally::Drained, now);
         self.actions.push_back(Action::Linger(id));
@@ -115,7 +126,9 @@ impl Drain {
             self.patience.pop();
             // The id may have passed to another connection, which is then not due itself.
             match self.connections.get(id).map(|connection| connection.course) {
-                Some(Course::Lingering { until, .. }) if until <= now => self.destroy(id),
+                Some(Course::Lingering { until, .. } | Course::HearingBody { until }) if until <= now => {
+                    self.destroy(id)
+                }
                 Some(Course::Pinging { until }) if until <= now => self.close_session(id),
                 Some(Course::Kept { until }) if until <= now => {
                     self.queue_close(id);

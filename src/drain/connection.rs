@@ -71,6 +71,9 @@ pub(super) enum Course {
     /// Waits for its turn to be closed as idle. Next: `Leaving` or `Lingering`; `Open` when a request comes, `Kept` when
     /// a handshake has ended, `Pinging` when it turns out to be HTTP/2, or closed.
     Queued,
+    /// Answered, and the rest of that request's body is still to come. Its peer was told nothing, and may send another
+    /// request behind it. Next: `Open` when that comes, or the body has ended; `Destroyed`, or closed.
+    HearingBody { until: Instant },
     /// HTTP/2: waits for the peer to acknowledge a PING. Next: `ClosingSession`, `Destroyed`, or closed.
     Pinging { until: Instant },
     /// HTTP/2: no new streams; closes when the last one has ended. Next: `Destroyed`, or closed.
@@ -176,7 +179,7 @@ impl Connection {
 
     /// It was about to be closed as idle, or kept as such, and turns out to be busy.
     pub(super) fn stay(&mut self) {
-        if matches!(self.course, Course::Queued | Course::Kept { .. }) {
+        if matches!(self.course, Course::Queued | Course::Kept { .. } | Course::HearingBody { .. }) {
             self.course = Course::Open;
         }
     }
@@ -232,7 +235,12 @@ impl Connection {
 
     pub(super) fn tally(&self) -> Tally {
         match self.course {
-            Course::Open | Course::Kept { .. } | Course::Queued | Course::Pinging { .. } | Course::ClosingSession => {
+            Course::Open
+            | Course::Kept { .. }
+            | Course::Queued
+            | Course::HearingBody { .. }
+            | Course::Pinging { .. }
+            | Course::ClosingSession => {
                 if self.busy || self.receiving || self.hijacked {
                     Tally::Drained
                 } else {

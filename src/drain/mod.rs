@@ -27,6 +27,7 @@
 //!   receiving ── its request comes ──▶ Active
 //!   Active ───── last answer said close ──▶ left to Node, or linger if its peer is still writing
 //!   Active ───── it could not ──▶ kept for one more request, end (FIN after the last byte), or linger
+//!                               and before that, a body that is still coming is heard
 //!   HTTP/2 ───── PING acknowledged ──▶ close the session (GOAWAY; its streams end first)
 //!   any ──────── deadline ──▶ destroy, and what was in flight is listed as cut
 //! ```
@@ -308,7 +309,7 @@ impl Drain {
             Finished { said_close: true, .. } if request_follows => self.hear_out(id, now),
             Finished { said_close: true, .. } if body_follows => self.linger_for_body(id, now),
             Finished { said_close: true, .. } => connection.course = Course::Leaving(Tally::Drained),
-            _ if body_follows && self.phase.is_past_delay() => self.linger_for_body(id, now),
+            _ if body_follows && self.phase.is_past_delay() => self.hear_body(id, now),
             // Until the loop has turned, a pipelined request may still be among what was received.
             _ if self.phase == Phase::Draining && connection.is_quiet() => {
                 self.part_with_answered(id, finished.late, now)
@@ -409,9 +410,25 @@ impl Drain {
     /// still coming in.
     pub fn handle_answered_early(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.connections.get_mut(id) else { return };
-        if self.phase.is_past_delay() && connection.requests == 0 && !connection.is_leaving() {
+        let heard = connection.is_leaving() || matches!(connection.course, Course::HearingBody { .. });
+        if self.phase.is_past_delay() && connection.requests == 0 && !heard {
             connection.receiving = false;
-            self.linger_for_body(id, now);
+            self.hear_body(id, now);
+        }
+        self.assert_invariants();
+    }
+
+    /// The rest of a body has come for which [`Action::HearBody`] asked. `more` says that a further request is arriving
+    /// behind it.
+    pub fn handle_body_ended(&mut self, id: ConnectionId, more: bool, now: Instant) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if !matches!(connection.course, Course::HearingBody { .. }) {
+            return;
+        }
+        connection.course = Course::Open;
+        connection.receiving = more;
+        if self.phase == Phase::Draining && !more {
+            self.part_with_answered(id, false, now);
         }
         self.assert_invariants();
     }

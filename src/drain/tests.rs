@@ -2,7 +2,7 @@
 
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST};
 use super::idle::CLOSES_PER_TURN;
-use super::keep_alive::FEW;
+use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW};
 use super::listener::ACCEPT_AT_MOST;
 use super::*;
 
@@ -344,12 +344,36 @@ fn a_body_that_still_comes_after_an_answer_given_before_is_read_to_its_end() {
     scene.drain.handle_receiving(id);
     scene.terminate();
     scene.drain.handle_answered_early(id, scene.now);
-    assert_eq!(scene.actions(), [Action::Linger(id)]);
+    assert_eq!(scene.actions(), [Action::HearBody(id)]);
     assert_eq!(scene.turn(), []);
     scene.server_closed();
     assert_eq!(scene.expire(SECOND), [Action::Destroy(id)]);
     scene.close(id);
     assert!(scene.drain.report().graceful());
+}
+
+#[test]
+fn behind_such_a_body_a_further_request_is_waited_for_and_answered() {
+    let early = Finished { arriving: Arriving::Body, said_close: false, late: false };
+    let mut scene = Scene::new();
+    let [silent, asking, endless] = [0; 3].map(|_| scene.active(Transport::Tls, 1));
+    scene.drain.handle_terminate(
+        Plan { delay: Duration::ZERO, timeout: None, keep_alive: KeepAlive::Auto, observed: false },
+        scene.now,
+    );
+    scene.actions();
+    scene.turn();
+    for id in [silent, asking, endless] {
+        assert_eq!(scene.finish(id, early), [Action::HearBody(id)]);
+    }
+    scene.drain.handle_body_ended(silent, false, scene.now);
+    scene.drain.handle_body_ended(asking, true, scene.now);
+    assert_eq!(scene.actions(), []);
+    assert_eq!(scene.pass(ASKS_AGAIN_WITHIN), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseNotify(silent)]);
+    assert_eq!(scene.start(asking, false), [Action::SayClose(asking)]);
+    assert!(scene.pass(HEAR_OUT_AT_MOST).contains(&Action::Destroy(endless)));
+    assert_eq!(scene.drain.report().requests.cut, 0);
 }
 
 #[test]

@@ -34,6 +34,7 @@ impl World {
                 peer.closing = true;
             }
             Action::Linger(id) if self.named(id).answered_early => self.linger(id, HEAR_OUT_AT_MOST),
+            Action::HearBody(id) => self.hear_body(id),
             Action::HearOut(id) => self.linger(id, HEAR_OUT_AT_MOST),
             Action::Linger(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
             Action::Ping(id) => self.named(id).pinging_until = Some(self.now + PING_AT_MOST),
@@ -122,6 +123,13 @@ impl World {
         let quiet: Vec<_> = self.quiet.iter().map(|quiet| quiet.socket).collect();
         quiet.iter().for_each(|&socket| self.close(socket));
         self.say_who_is_gone(&quiet);
+    }
+
+    fn hear_body(&mut self, id: ConnectionId) {
+        let until = self.now + HEAR_OUT_AT_MOST;
+        let peer = self.named(id);
+        peer.was_busy = true;
+        peer.body_until = Some(until);
     }
 
     fn linger(&mut self, id: ConnectionId, at_most: Duration) {

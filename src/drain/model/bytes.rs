@@ -71,7 +71,7 @@ fn many<T>(input: &mut Unstructured<'_>, read: fn(&mut Unstructured<'_>) -> Resu
 
 fn step(input: &mut Unstructured<'_>) -> Result<Step> {
     let place = |input: &mut Unstructured<'_>| input.int_in_range(0..=7_usize);
-    Ok(match input.int_in_range(0..=30_u8)? {
+    Ok(match input.int_in_range(0..=31_u8)? {
         0 => Step::Runs(kernel(input)?),
         1 => Step::Knock(transport(input)?),
         2 => Step::Accept,
@@ -102,6 +102,7 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         27 => Step::Secure(place(input)?),
         28 => Step::Break(place(input)?),
         29 => Step::BreakOff(place(input)?),
+        30 => Step::EndBody(place(input)?, input.arbitrary()?),
         _ => Step::Listen,
     })
 }

@@ -75,6 +75,7 @@ impl World {
         let more = more && !peer.session;
         peer.unnoticed = false;
         peer.answered_early = false;
+        peer.body_until = None;
         peer.last = Some(self.now);
         if !peer.leaving {
             peer.in_flight.push_back(if id.is_some() { Came::During } else { Came::Before });
@@ -166,6 +167,7 @@ impl World {
         let peer = peer_of(&mut self.open, socket);
         peer.unnoticed = false;
         peer.answered_early = false;
+        peer.body_until = None;
         if let (true, Some(termination)) = (peer.leaving, &mut self.termination) {
             // A request for an upgrade is a request, too.
             peer.cut = true;
@@ -190,6 +192,7 @@ impl World {
         peer.receiving = true;
         peer.was_busy = true;
         peer.answered_early = false;
+        peer.body_until = None;
         if self.termination.is_some() {
             let id = self.find(socket);
             self.drain.handle_receiving(id);
@@ -199,6 +202,24 @@ impl World {
 
     pub(super) fn receive_unnoticed(&mut self, socket: Socket) {
         self.peer(socket).unnoticed = true;
+    }
+
+    pub(super) fn end_body(&mut self, socket: Socket, more: bool) {
+        let peer = peer_of(&mut self.open, socket);
+        if !std::mem::take(&mut peer.answered_early) || peer.leaving {
+            return;
+        }
+        let awaited = peer.body_until.take().is_some();
+        if more {
+            peer.receiving = true;
+            peer.was_busy = true;
+        } else {
+            self.leave_untold(socket);
+        }
+        if let (true, Some(id)) = (awaited, self.peer(socket).id) {
+            self.drain.handle_body_ended(id, more, self.now);
+            self.obey();
+        }
     }
 
     pub(super) fn secure(&mut self, socket: Socket) {

@@ -145,7 +145,7 @@ fn a_connection_is_silent_through_a_whole_turn_before_it_is_closed_as_idle(world
 fn nothing_is_destroyed_before_the_deadline_unless_it_has_lingered_long_enough(world: &World) {
     for Moment { action, peer, termination, now, .. } in &world.history {
         let (Action::Destroy(_), Some(peer), Some(termination)) = (action, peer, termination) else { continue };
-        let lingered = peer.lingers_until.is_some_and(|until| until <= *now);
+        let lingered = peer.lingers_until.or(peer.body_until).is_some_and(|until| until <= *now);
         assert!(termination.expired || lingered, "{peer:?}");
     }
 }
@@ -158,7 +158,8 @@ fn everything_is_destroyed_one_whole_turn_after_the_deadline(world: &World) {
 
 fn a_body_whose_request_is_answered_is_heard_to_its_end(world: &World) {
     let parted = world.termination.as_ref().is_some_and(|termination| termination.parting.is_some());
-    let unheard = world.sockets(|peer| peer.answered_early && peer.lingers_until.is_none() && !peer.destroyed);
+    let heard = |peer: &Peer| peer.lingers_until.or(peer.body_until).is_some() || peer.destroyed;
+    let unheard = world.sockets(|peer| peer.answered_early && !heard(peer));
     assert!(!parted || unheard.is_empty(), "{unheard:?}");
 }
 
@@ -387,6 +388,9 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         if peer.ponged || !peer.session {
             drain.handle_ponged(id);
         }
+        if peer.body_until.is_none() {
+            drain.handle_body_ended(id, true, *now);
+        }
     }
     for unknown in (0..20).filter(|id| !known.contains_key(id)) {
         drain.handle_request_started(unknown, true);
@@ -398,6 +402,7 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         drain.handle_receiving(unknown);
         drain.handle_nothing_more(unknown);
         drain.handle_answered_early(unknown, *now);
+        drain.handle_body_ended(unknown, false, *now);
         drain.handle_closed(unknown, true, *now);
         drain.handle_request_broken_off(unknown);
     }

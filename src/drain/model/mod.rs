@@ -128,6 +128,7 @@ impl World {
             Step::Hijack(place) => self.at(place, Self::hijack),
             Step::Receive(place) => self.at(place, Self::receive),
             Step::ReceiveUnnoticed(place) => self.at(place, Self::receive_unnoticed),
+            Step::EndBody(place, more) => self.at(place, |world, socket| world.end_body(socket, more)),
             Step::Secure(place) => self.at(place, Self::secure),
             Step::NothingMore(place) => self.at(place, Self::nothing_more),
             Step::Leave(place) => self.at(place, Self::close),

@@ -46,6 +46,8 @@ pub(super) struct Peer {
     pub(super) unnoticed: bool,
     /// The rest of a body is still coming, whose request is answered.
     pub(super) answered_early: bool,
+    /// When that has had time enough to come, if the machine waits for it.
+    pub(super) body_until: Option<Instant>,
     pub(super) hijacked: bool,
     /// HTTP/2 is spoken.
     pub(super) session: bool,
@@ -94,6 +96,7 @@ impl Peer {
             receiving: false,
             unnoticed: false,
             answered_early: false,
+            body_until: None,
             hijacked: false,
             session,
             pinging_until: None,

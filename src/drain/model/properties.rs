@@ -269,6 +269,7 @@ fn event() -> impl Strategy<Value = Step> {
         2 => place().prop_map(Step::Pong),
         1 => place().prop_map(Step::Receive),
         2 => place().prop_map(Step::ReceiveUnnoticed),
+        2 => (place(), any::<bool>()).prop_map(|(place, more)| Step::EndBody(place, more)),
         1 => place().prop_map(Step::Secure),
         1 => place().prop_map(Step::NothingMore),
     ];

@@ -109,6 +109,7 @@ pub(super) fn id_of(action: Action) -> Option<ConnectionId> {
         | Action::CloseNotify(id)
         | Action::End(id)
         | Action::Linger(id)
+        | Action::HearBody(id)
         | Action::HearOut(id)
         | Action::Ping(id)
         | Action::CloseSession(id)

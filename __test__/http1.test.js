@@ -558,6 +558,28 @@ for (const transport of transports) {
         assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
       });
 
+      it('may be followed by another such, whose handler says keep-alive', async (test) => {
+        const answered = gate();
+        const { server, terminator } = await serve(test, transport, (request, response) => {
+          if (request.url !== '/last') response.setHeader('Connection', 'keep-alive');
+          response.end(`answer to ${request.url}`, answered.open);
+        });
+        const client = await connect(transport, server);
+        const upload = (url) => requestText(url, { method: 'POST', headers: { 'Content-Length': 2 } });
+        await client.write(`${upload('/early')}x`);
+        await answered.passed;
+        const terminated = terminator.terminate();
+        await client.write(`x${upload('/too')}x`);
+        await client.until(/answer to \/too/);
+        await client.write(`x${requestText('/last')}`);
+        assert.equal(await client.ended, 'FIN');
+        assert.deepEqual(
+          client.answers.map(({ headers }) => headers.connection),
+          ['keep-alive', 'keep-alive', 'close'],
+        );
+        assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
+      });
+
       it('is waited for if it is another one, behind an answer that says close', async (test) => {
         const [begun, go, followed] = [gate(), gate(), gate()];
         let terminated;

@@ -89,7 +89,8 @@ function linger({ socket }) {
 function hearBody({ socket }, ended) {
   const request = answeredEarlyOn(socket);
   request?.once('close', () => {
-    if (request.complete) ended(request);
+    // By then the next one may have been answered, too, and have a body that is still coming.
+    if (request.complete && answeredEarlyOn(socket) === request) ended(request);
   });
 }
 

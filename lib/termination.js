@@ -169,7 +169,7 @@ class Termination {
    * @param {import('node:http').IncomingMessage} request which was answered before its body had come whole
    */
   #bodyEnded(connection, request) {
-    if (!this.#survey.knows(connection)) return;
+    if (!this.#survey.knows(connection) || connection.newest !== null) return;
     const more = arrivingAfter(connection, request) === Arriving.NextRequest;
     this.perform(native.bodyEnded(this.#key, connection.id, more));
   }

@@ -303,7 +303,7 @@ impl Drain {
         if connection.requests == 0 {
             connection.receiving = finished.arriving == Arriving::NextRequest;
         }
-        let body_follows = finished.arriving == Arriving::Body && connection.requests == 0;
+        let body_follows = finished.arriving == Arriving::Body && connection.is_quiet_but_for_receiving();
         let request_follows = connection.requests > 0 || connection.receiving;
         match finished {
             Finished { said_close: true, .. } if request_follows => self.hear_out(id, now),
@@ -411,7 +411,7 @@ impl Drain {
     pub fn handle_answered_early(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let heard = connection.is_leaving() || matches!(connection.course, Course::HearingBody { .. });
-        if self.phase.is_past_delay() && connection.requests == 0 && !heard {
+        if self.phase.is_past_delay() && connection.is_quiet_but_for_receiving() && !heard {
             connection.receiving = false;
             self.hear_body(id, now);
         }

@@ -377,6 +377,20 @@ fn behind_such_a_body_a_further_request_is_waited_for_and_answered() {
 }
 
 #[test]
+fn what_comes_over_a_tunnel_is_no_body() {
+    let early = Finished { arriving: Arriving::Body, said_close: false, late: false };
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.drain.handle_hijacked(id);
+    scene.terminate();
+    scene.turn();
+    assert_eq!(scene.finish(id, early), []);
+    scene.drain.handle_answered_early(id, scene.now);
+    scene.drain.handle_body_ended(id, false, scene.now);
+    assert_eq!(scene.actions(), []);
+}
+
+#[test]
 fn what_somebody_here_closes_is_cut() {
     let mut scene = Scene::new();
     let id = scene.active(Transport::Plain, 2);

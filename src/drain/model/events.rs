@@ -210,7 +210,10 @@ impl World {
             return;
         }
         let awaited = peer.body_until.take().is_some();
-        if more {
+        if more && self.termination.is_some() && !awaited {
+            // Nobody has looked yet.
+            peer.unnoticed = true;
+        } else if more {
             peer.receiving = true;
             peer.was_busy = true;
         } else {

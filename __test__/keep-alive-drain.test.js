@@ -158,6 +158,8 @@ for (const transport of transports) {
       const options = { keepAliveDrainTimeout: LONG, shutdownDelay: SHORT };
       const { server, terminator } = await serveWith(test, options);
       const [older, speaker, newer] = await connectUsed(server, 3);
+      // Without anybody in rhythm, nobody is surveyed.
+      await request(older);
       const terminated = terminator.terminate();
       const left = [older, newer].map(({ serverSocket }) => once(serverSocket, 'close'));
       for (const { socket } of [older, newer]) socket.destroy();
@@ -192,8 +194,10 @@ for (const transport of transports) {
     });
 
     it('are surveyed in several turns when there are many, and who speaks meanwhile is answered', async (test) => {
-      const { server, terminator } = await serveWith(test, { keepAliveDrainTimeout: 0 });
+      const { server, terminator } = await serveWith(test, {});
       const clients = await connectUsed(server, MORE_THAN_ONE_TURN_SURVEYS);
+      // Without anybody in rhythm, nobody is surveyed.
+      await request(clients[0]);
       const speaker = await remoteClient(test, transport, server);
       const answered = once(server, 'request');
       speaker.writeWhileBlocked([requestText()]);

@@ -10,6 +10,11 @@ const { connections } = require('./registry');
 const { begun, conversationOn, oldestOn } = require('./requests');
 const { isRead, unreadInKernel, unreadOf } = require('./unread');
 
+/** @typedef {import('node:net').Socket} Socket */
+/** @typedef {import('./attachment').Attachment} Attachment */
+/** @typedef {import('./binding').Actions} Actions */
+/** @typedef {import('./connection').Connection} Connection */
+
 const { Transport } = native;
 
 /**
@@ -18,11 +23,6 @@ const { Transport } = native;
  * To follow one, which all have to be under TLS, takes about 10 µs, and requests in flight are to be served meanwhile.
  */
 const SURVEYED_PER_TURN = 256;
-
-/** @typedef {import('node:net').Socket} Socket */
-/** @typedef {import('./attachment').Attachment} Attachment */
-/** @typedef {import('./binding').Actions} Actions */
-/** @typedef {import('./connection').Connection} Connection */
 
 class Survey {
   #attachment;

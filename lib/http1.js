@@ -81,13 +81,15 @@ function linger({ socket }) {
 }
 
 /**
- * Leaves it to Node to read and discard the rest of a body whose request has been answered, and tells when it has come.
+ * Lets the rest of a body be read and discarded whose request has been answered, and tells when it has come.
  *
  * @param {Connection} connection
  * @param {(request: import('node:http').IncomingMessage) => void} ended not called if it breaks off
  */
 function hearBody({ socket }, ended) {
   const request = answeredEarlyOn(socket);
+  // Node has seen to it already, Deno leaves as much unread as its stream takes.
+  if (request?.readableFlowing === null) request.resume();
   request?.once('close', () => {
     // By then the next one may have been answered, too, and have a body that is still coming.
     if (request.complete && answeredEarlyOn(socket) === request) ended(request);

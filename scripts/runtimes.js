@@ -73,6 +73,7 @@ const runtimes = [
       /are answered by handlers that answer at once, when they wait in the kernel/,
       /are answered when half of the last one is there/,
       /after it has written everything/,
+      /may be followed by another such/,
       /behind an answer that says close/,
       /wait in the kernel when the one before is answered/,
       /of 0 lists what nobody has read yet/,

@@ -16,8 +16,8 @@ class QuietConnections {
   #sockets = [];
   /** @type {number[]} */
   #http = [];
-  /** @type {number[]} */
-  #wire = [];
+  /** @type {number[] | null} where TLS is in between */
+  #wire = null;
   /**
    * Where each is. Most terminations never ask, and to find that out for thousands takes a while.
    *
@@ -41,16 +41,26 @@ class QuietConnections {
   }
 
   /**
-   * @param {Socket} socket which is closed after all others that are in here
-   * @param {number} http how much has been received on it
-   * @param {number} wire the same on the socket below
+   * These are the first, and the arrays are kept.
+   *
+   * @param {(Socket | null)[]} sockets
+   * @param {number[]} http how much has been received on each
+   * @param {number[] | null} wire the same on the sockets below, if these are others
    */
-  add(socket, http, wire) {
+  fill(sockets, http, wire) {
+    this.#sockets = sockets;
+    this.#http = http;
+    this.#wire = wire;
+    for (let place = 0; place < sockets.length; place += 1) if (sockets[place] !== null) this.size += 1;
+  }
+
+  /** @param {Socket} socket on which nothing has been received, and which is closed after all others */
+  addUnused(socket) {
     this.#sockets.push(socket);
-    this.#http.push(http);
-    this.#wire.push(wire);
+    this.#http.push(0);
+    this.#wire?.push(0);
     this.size += 1;
-    if (http === 0) this.unused += 1;
+    this.unused += 1;
   }
 
   /**
@@ -63,13 +73,14 @@ class QuietConnections {
     const place = this.#places.get(socket);
     if (place === undefined || this.#sockets[place] === null) return undefined;
     this.#deleteAt(place);
-    return { http: this.#http[place], wire: this.#wire[place] };
+    const http = this.#http[place];
+    return { http, wire: this.#wire?.[place] ?? http };
   }
 
   clear() {
     this.#sockets = [];
     this.#http = [];
-    this.#wire = [];
+    this.#wire = null;
     this.#places = null;
     this.#surveyed = 0;
     this.#next = 0;

@@ -2,7 +2,7 @@
 // the quiet ones by their number.
 
 const { Intake } = require('./intake');
-const { acceptedSockets, activeSockets, idleSockets, responseOn, socketBelow } = require('./internals');
+const { acceptedSockets, activeSockets, answeringAmong, idleSockets, receivedOn, socketBelow } = require('./internals');
 const native = require('./native');
 const { QuietConnections } = require('./quiet-connections');
 const { isReceiving } = require('./receiving');
@@ -161,7 +161,7 @@ class Survey {
       if (this.#transport === Transport.Tls || socket.bytesRead > 0) this.find(socket);
     }
     this.#enterIdle();
-    for (const socket of active ?? []) if (!connections.has(socket)) this.#quiet.add(socket, 0, 0);
+    for (const socket of active ?? []) if (!connections.has(socket)) this.#quiet.addUnused(socket);
     for (const connection of this.#attachment.open) {
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
@@ -174,24 +174,21 @@ class Survey {
    * is looked at which can't be known later.
    */
   #enterIdle() {
-    const { open } = this.#attachment;
-    for (const socket of idleSockets(this.#server)) {
-      if (open.size > 0 && connections.has(socket)) continue;
-      const received = socket.bytesRead;
-      // Since Node 26 those that were never used are among the idle ones, too.
-      if (received === 0) continue;
+    /** @type {(Socket | null)[]} */
+    const sockets = idleSockets(this.#server);
+    const idle = /** @type {Socket[]} */ (sockets);
+    const received = receivedOn(idle);
+    const wire = this.#transport === Transport.Plain ? null : receivedOn(idle.map(socketBelow));
+    for (const socket of answeringAmong(idle)) {
       // One that is kept alive may have another request in flight. To look among ours for each takes longer.
-      if (responseOn(socket) !== null && oldestOn(socket) !== null) this.#enter(this.#follow(socket));
-      else this.#quiet.add(socket, received, this.#receivedBelow(socket, received));
+      if (oldestOn(socket) !== null && !connections.has(socket)) this.#enter(this.#follow(socket));
     }
-  }
-
-  /**
-   * @param {Socket} socket
-   * @param {number} received
-   */
-  #receivedBelow(socket, received) {
-    return this.#transport === Transport.Plain ? received : socketBelow(socket).bytesRead;
+    const someAreKnown = this.#attachment.open.size > 0;
+    for (let place = 0; place < sockets.length; place += 1) {
+      // Since Node 26 those that were never used are among the idle ones, too.
+      if (received[place] === 0 || (someAreKnown && connections.has(idle[place]))) sockets[place] = null;
+    }
+    this.#quiet.fill(sockets, received, wire);
   }
 
   /**

@@ -1,8 +1,14 @@
-const { createHttpTerminator } = require('./lib/terminator');
+// Whoever has no binary hears of it here, and not from the first call.
+require('./lib/native');
 
 module.exports = { createGracefulShutdown, createHttpTerminator, createProbeServer };
 
-// Loaded by the first call: who only ends servers pays nothing for them.
+// The rest is loaded by the first call: who uses one of them pays nothing for the others, and who uses none, for none.
+
+/** @type {import('./index').createHttpTerminator} */
+function createHttpTerminator(options) {
+  return require('./lib/terminator').createHttpTerminator(options);
+}
 
 /** @type {import('./index').createGracefulShutdown} */
 function createGracefulShutdown(options) {

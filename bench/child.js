@@ -79,4 +79,9 @@ function reply(message) {
   if (process.connected) process.send(message);
 }
 
-module.exports = { answer, start };
+/** On a clock that all processes share. */
+function monotonicMilliseconds() {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
+module.exports = { answer, monotonicMilliseconds, start };

@@ -3,7 +3,8 @@
 const http = require('node:http');
 const net = require('node:net');
 const { once } = require('node:events');
-const { answer } = require('../child');
+const { setTimeout: delay } = require('node:timers/promises');
+const { answer, monotonicMilliseconds } = require('../child');
 
 /** Fewer than fit into a listen backlog. */
 const OPENED_AT_A_TIME = 256;
@@ -11,6 +12,9 @@ const OPENED_AT_A_TIME = 256;
 const REQUEST = 'GET /now HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n';
 
 const sockets = [];
+/** When the last one ended. */
+let endedAt = Number.NaN;
+let left = 0;
 let answered = null;
 
 answer({
@@ -23,6 +27,12 @@ answer({
       }
     };
     await Promise.all(Array.from({ length: OPENED_AT_A_TIME }, openOneByOne));
+  },
+
+  /** When the last of the idle ones ended. */
+  async ended() {
+    while (left > 0) await delay(1);
+    return endedAt;
   },
 
   /** Sends a request that the server holds. */
@@ -39,8 +49,13 @@ async function openOne(port) {
   socket.write(REQUEST, 'latin1');
   await once(socket, 'data');
   socket.on('error', () => {});
+  socket.once('close', () => {
+    left -= 1;
+    endedAt = monotonicMilliseconds();
+  });
   socket.resume();
   sockets.push(socket);
+  left += 1;
 }
 
 /** @param {http.ClientRequest} request */

@@ -8,7 +8,7 @@ const path = require('node:path');
 const { EventEmitter, once } = require('node:events');
 const { monitorEventLoopDelay } = require('node:perf_hooks');
 const { setImmediate: immediate, setTimeout: delay } = require('node:timers/promises');
-const { answer } = require('../child');
+const { answer, monotonicMilliseconds } = require('../child');
 const { libraryNamed } = require('../libraries');
 
 const GREETING = JSON.stringify({ message: 'Hello, world' });
@@ -101,6 +101,7 @@ answer({
     }
     while (inFlight < busy) await once(holding, 'in flight');
     const cpuBefore = cpuMicroseconds();
+    const began = monotonicMilliseconds();
     const startedAt = performance.now();
     if (delayMs > 0) await delay(delayMs);
     await Promise.race([terminator.terminate(), delay(withinMs)]);
@@ -109,6 +110,7 @@ answer({
     for (let turn = 0; turn < TURNS_OF_LETTING_GO; turn += 1) await immediate();
     const cpuMilliseconds = (cpuMicroseconds() - cpuBefore) / 1000;
     return {
+      began,
       milliseconds: endedAt - startedAt,
       letGoMilliseconds: performance.now() - startedAt,
       /** Since the answer to the request that was held had left, if it has. */

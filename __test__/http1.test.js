@@ -472,6 +472,28 @@ for (const transport of transports) {
         assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
       });
 
+      it('are answered behind one in chunks, of which nobody tells how long it was', async (test) => {
+        const go = gate();
+        const { server, terminator } = await serve(test, transport, async (request, response) => {
+          if (request.method === 'POST') await go.passed;
+          response.end(`answer to ${request.url}`);
+          if (request.url === '/3') go.open();
+        });
+        const client = await connect(transport, server);
+        await client.write(requestText());
+        await client.until(/answer to/);
+        while (terminator.stats().active > 0) await turn();
+        const headers = { 'Transfer-Encoding': 'chunked' };
+        const first = requestText('/1', { method: 'POST', headers, body: '1\r\nx\r\n0\r\n\r\n' });
+        const written = client.write(first + requestText('/2') + requestText('/3'));
+        const report = await terminator.terminate();
+        await written;
+        assert.equal(await client.ended, 'FIN');
+        const bodies = client.answers.slice(1).map(({ body }) => body);
+        assert.deepEqual(bodies, ['answer to /1', 'answer to /2', 'answer to /3']);
+        assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
+      });
+
       it('are answered when half of the last one is there', async (test) => {
         const { handler, arrived, open } = gatedHandler();
         const { server, terminator } = await serve(test, transport, handler);

@@ -65,17 +65,19 @@ class Intake {
    * Accounts for a request that has just begun, and tells whether more than it has been received: then
    * another one follows on the same connection, in the input that Node is working through.
    *
-   * Nothing tells that directly, but the request's length does. Where it can't be known (a chunked body)
-   * the answer is no, which is right for every client that does not pipeline.
+   * Nothing tells that directly, but the request's length does. From a chunked body on nobody knows: then the answer is
+   * yes for a client that has pipelined already.
    *
    * @param {IncomingMessage} request
+   * @param {boolean} isPipelined whether another one is in flight before it
    */
-  accountFor(request) {
+  accountFor(request, isPipelined) {
     const length = lengthOf(request);
     const { http, wire } = received(this.#connection);
     const tls = this.#connection.socket !== this.#connection.accepted;
     this.#http += length;
     this.#wire += tls ? length + RECORD_OVERHEAD : length;
+    if (Number.isNaN(this.#http)) return isPipelined;
     // Node hands out TLS records one by one, so the next request may have been received, but not yet decrypted.
     return http > this.#http || (tls && wire > this.#wire + OVERLOOKED);
   }

@@ -13,6 +13,7 @@ const native = require('./native');
 const { isObserved, publish } = require('./observer');
 const { arrivingAfter, intakeOf, isReceiving, isSilent } = require('./receiving');
 const { connections } = require('./registry');
+const { oldestOn } = require('./requests');
 const { Survey } = require('./survey');
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -145,7 +146,8 @@ class Termination {
   requestStarted(socket, request) {
     request.late = true;
     const connection = this.#survey.find(socket);
-    const more = intakeOf(connection).accountFor(request.response.req);
+    const isPipelined = oldestOn(socket) !== request;
+    const more = intakeOf(connection).accountFor(request.response.req, isPipelined);
     this.perform(native.requestStarted(this.#key, connection.id, more));
     // That there is more is concluded from numbers. When Node has worked through its input, it shows; and
     // if that is only a part of it, as under TLS, the next request to start sets it right again.

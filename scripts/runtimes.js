@@ -71,6 +71,7 @@ const runtimes = [
       /is the last thing waited for/,
       /is served when the rest of its head comes, on a reused connection/,
       /are answered by handlers that answer at once, when they wait in the kernel/,
+      /are answered behind one in chunks/,
       /are answered when half of the last one is there/,
       /after it has written everything/,
       /may be followed by another such/,

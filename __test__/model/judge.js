@@ -96,6 +96,8 @@ class Judgement {
       const whole = answer?.whole ?? false;
       const known = requests.get(url);
       const next = client.requests[place + 1];
+      // Its handler answered before the rest had come. At the deadline that is read no more, and a reset may take the answer.
+      const isEarly = end > request.headEnd && request.answer.after !== 'body';
       // A reset takes with it what its client has not read yet.
       const behind = client.requests.slice(place + 1);
       const cut =
@@ -111,10 +113,11 @@ class Judgement {
             if (!this.#mayBeBodyOf(client.requests[place - 1])) this.#halved.add(client.number);
           } else if (!this.listed.has(url)) this.#wrong(`${url} was lost`);
           if (!this.reachedDeadline && !unknown) this.#wrong(`${url} was cut before the deadline`);
-        } else if (known && !this.listed.has(url)) this.#wrong(`the handler for ${url} ran for nothing`);
+        } else if (known && !this.listed.has(url) && !(isEarly && this.#isWrittenLate(known))) {
+          this.#wrong(`the handler for ${url} ran for nothing`);
+        }
       }
-      // Its handler has said so, or the rest of the request was still to come, and the answer could say that.
-      const isEarly = end > request.headEnd && request.answer.after !== 'body';
+      // Its handler has said so, or the answer could.
       if (request.answer.connection === 'close' || (isEarly && answer?.headers?.connection !== 'keep-alive'))
         isOver = true;
       // Who breaks off in the middle of a request is told so by Node.

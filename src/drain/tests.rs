@@ -914,6 +914,26 @@ fn at_the_deadline_those_are_looked_at_who_have_not_been_before_anything_is_cut(
 }
 
 #[test]
+fn a_deadline_at_which_nobody_is_left_is_none() {
+    let mut scene = Scene::new();
+    scene.drain.handle_quiet(1, 0, scene.now);
+    scene.terminate_within(Some(SECOND));
+    scene.now += SECOND;
+    scene.drain.handle_timeout(scene.now);
+    scene.drain.handle_turned(scene.now);
+    scene.drain.handle_server_closed(scene.now);
+    scene.drain.handle_turned(scene.now);
+    let actions: Vec<_> = std::iter::from_fn(|| scene.drain.poll_action()).collect();
+    assert_eq!(actions.last(), Some(&Action::LastSurvey(Duration::ZERO)));
+    // Its client had gone, which nobody had noticed.
+    scene.drain.handle_quiet_closed(1, 0, 0, scene.now);
+    scene.drain.handle_surveyed(true, scene.now);
+    let actions: Vec<_> = std::iter::from_fn(|| scene.drain.poll_action()).collect();
+    assert_eq!(actions, [Action::Announce(Milestone::Terminated), Action::Resolve]);
+    assert!(scene.drain.report().graceful());
+}
+
+#[test]
 fn under_load_a_connection_that_was_never_used_has_time_to_speak() {
     let mut scene = Scene::new();
     for _ in 0..=FEW {

@@ -85,6 +85,10 @@ impl World {
             }
         }
         self.say_who_is_gone(&some);
+        if let (None, Some((_, termination))) = (&self.termination, self.reports.last_mut()) {
+            // Nobody was left to cut at the deadline.
+            termination.expired = false;
+        }
         let all = self.quiet.iter().all(|quiet| quiet.looked_at);
         if all {
             // What was found in the kernel.

@@ -12,6 +12,9 @@ const diagnosticsChannel = require('node:diagnostics_channel');
 const { isKeptAlive } = require('./internals');
 const { attachments } = require('./registry');
 
+// The global is an accessor: to read it for each request shows in a profile of the server.
+const { performance } = globalThis;
+
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */

@@ -8,7 +8,7 @@ const { progress } = require('./progress');
 const { median, rotated } = require('./statistics');
 const { quartiles, signed, spread, verdict } = require('./table');
 
-const ROUNDS = 20;
+const ROUNDS = 40;
 const BUDGET_MS = 4;
 const ROOT = path.join(__dirname, '..');
 

@@ -132,6 +132,19 @@ for (const transport of transports) {
       assert.equal((await terminator.terminate()).graceful, true);
     });
 
+    it('goes by its own clock when a test runner has replaced that, too', async (test) => {
+      const original = Object.getOwnPropertyDescriptor(globalThis, 'performance');
+      test.after(() => Object.defineProperty(globalThis, 'performance', original));
+      Object.defineProperty(globalThis, 'performance', { value: { now: () => 0 }, configurable: true });
+      const { handler, arrived } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: 30 });
+      const client = await connect(transport, server);
+      await client.write(requestText('/held'));
+      await arrived('/held');
+      const report = await terminator.terminate();
+      assert.ok(report.cut[0].ageMs >= 30, `${report.cut[0].ageMs} ms`);
+    });
+
     it('terminates when it is disposed of', async (test) => {
       const { server, terminator } = await serve(test, transport, gatedHandler().handler);
       assert.equal(await terminator[Symbol.asyncDispose](), undefined);

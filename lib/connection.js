@@ -1,5 +1,7 @@
 // What is known of one connection: its sockets, and the requests in flight on it.
 
+// Not the global one, which test runners replace by one that stands still.
+const { performance } = require('node:perf_hooks');
 const { conversationOn, isAnsweredEarly, requestsOn } = require('./requests');
 
 /** @typedef {import('node:net').Socket} Socket */

@@ -1,5 +1,8 @@
 // What a report says of the requests that a termination cut.
 
+// Not the global one, which test runners replace by one that stands still.
+const { performance } = require('node:perf_hooks');
+
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('../index').CutRequest} CutRequest */
 

@@ -3,6 +3,7 @@
 const fs = require('node:fs');
 const os = require('node:os');
 // Not the global ones, which test runners replace by ones that wait for the test.
+const { performance } = require('node:perf_hooks');
 const { clearTimeout, setImmediate, setTimeout } = require('node:timers');
 const { inspect } = require('node:util');
 const { hookTimedOut } = require('./errors');

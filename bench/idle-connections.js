@@ -158,7 +158,7 @@ async function endWithConnections(library, connections, requestInFlight = false)
   const answeredWhole = await clients.ask('heldAnsweredWhole');
   await clients.end();
   await server.end();
-  return { ...ending, seenMilliseconds: ended - ending.began, answeredWhole };
+  return { ...ending, seenMilliseconds: ended - ending.startedAt, answeredWhole };
 }
 
 module.exports = { endWithConnections, measure };

@@ -2,8 +2,7 @@
 
 const http = require('node:http');
 const net = require('node:net');
-const { once } = require('node:events');
-const { setTimeout: delay } = require('node:timers/promises');
+const { EventEmitter, once } = require('node:events');
 const { answer, monotonicMilliseconds } = require('../child');
 
 /** Fewer than fit into a listen backlog. */
@@ -11,10 +10,11 @@ const OPENED_AT_A_TIME = 256;
 
 const REQUEST = 'GET /now HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n';
 
-const sockets = [];
+/** Those that have not ended. */
+const sockets = new Set();
 /** When the last one ended. */
 let endedAt = Number.NaN;
-let left = 0;
+const ending = new EventEmitter();
 let answered = null;
 
 answer({
@@ -31,7 +31,7 @@ answer({
 
   /** When the last of the idle ones ended. */
   async ended() {
-    while (left > 0) await delay(1);
+    if (sockets.size > 0) await once(ending, 'all ended');
     return endedAt;
   },
 
@@ -50,12 +50,12 @@ async function openOne(port) {
   await once(socket, 'data');
   socket.on('error', () => {});
   socket.once('close', () => {
-    left -= 1;
+    sockets.delete(socket);
     endedAt = monotonicMilliseconds();
+    if (sockets.size === 0) ending.emit('all ended');
   });
   socket.resume();
-  sockets.push(socket);
-  left += 1;
+  sockets.add(socket);
 }
 
 /** @param {http.ClientRequest} request */

@@ -95,24 +95,23 @@ answer({
     let lastByteAt = Number.NaN;
     if (held !== null) {
       held.response.once('finish', () => {
-        lastByteAt = performance.now();
+        lastByteAt = monotonicMilliseconds();
       });
       setTimeout(() => held.response.end(held.rest), answerAfterMs);
     }
     while (inFlight < busy) await once(holding, 'in flight');
     const cpuBefore = cpuMicroseconds();
-    const began = monotonicMilliseconds();
-    const startedAt = performance.now();
+    const startedAt = monotonicMilliseconds();
     if (delayMs > 0) await delay(delayMs);
     await Promise.race([terminator.terminate(), delay(withinMs)]);
-    const endedAt = performance.now();
+    const endedAt = monotonicMilliseconds();
     // A server has closed when its last connection is about to: Node has its sockets and parsers still to let go of.
     for (let turn = 0; turn < TURNS_OF_LETTING_GO; turn += 1) await immediate();
     const cpuMilliseconds = (cpuMicroseconds() - cpuBefore) / 1000;
     return {
-      began,
+      startedAt,
       milliseconds: endedAt - startedAt,
-      letGoMilliseconds: performance.now() - startedAt,
+      letGoMilliseconds: monotonicMilliseconds() - startedAt,
       /** Since the answer to the request that was held had left, if it has. */
       lastByteMilliseconds: endedAt - lastByteAt,
       cpuMilliseconds,

@@ -102,6 +102,32 @@ for (const transport of transports) {
       assert.equal((await terminated).requests.late, clients.length);
     });
 
+    it('have no rhythm from connections that were before them', async (test) => {
+      const { server, terminator } = await serveWith(test, {});
+      // Node uses their parsers again.
+      await disconnect(await connectInRhythm(server, 5));
+      const clients = await connectUsed(server, 5);
+      const terminated = terminator.terminate();
+      await turns();
+      assert.ok(clients.every(isEnding), 'one request makes no rhythm');
+      await terminated;
+    });
+
+    it('have no rhythm from before the terminator was created', async (test) => {
+      const { server: other } = await serveWith(test, {});
+      await disconnect(await connectInRhythm(other, 5));
+      const server = transport.createServer({ keepAliveTimeout: 60_000 }, gatedHandler().handler);
+      test.after(() => closeEverything(server));
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const clients = await connectUsed(server, 5);
+      const terminator = createHttpTerminator({ server });
+      await Promise.all(clients.map(request));
+      const terminated = terminator.terminate();
+      await turns();
+      assert.ok(clients.every(isEnding), 'one request makes no rhythm');
+      await terminated;
+    });
+
     it('close by themselves when they have fallen out of rhythm', async (test) => {
       const { server, terminator } = await serveWith(test, {});
       const clients = await connectInRhythm(server, 4);
@@ -238,6 +264,13 @@ for (const transport of transports) {
       clients.push(client);
     }
     return clients;
+  }
+
+  async function disconnect(clients) {
+    for (const { socket, serverSocket } of clients) {
+      socket.destroy();
+      if (!serverSocket.closed) await once(serverSocket, 'close');
+    }
   }
 
   async function connectInRhythm(server, count) {

@@ -78,8 +78,8 @@ describe('native calls', () => {
 
 describe('memory of JavaScript', () => {
   for (const [of, command, requests, bound, measured] of [
-    ['a request on a connection that is kept open', 'requestsOnOpenConnections', 4000, 540, 425],
-    ['a request on a connection of its own', 'requestsOnNewConnections', 1500, 800, 630],
+    ['a request on a connection that is kept open', 'requestsOnOpenConnections', 4000, 325, 258],
+    ['a request on a connection of its own', 'requestsOnNewConnections', 1500, 250, 199],
   ]) {
     it(`is hardly allocated for ${of}`, async () => {
       const more = await overPlainNode((library) => allocatedPerRequest(library, command, requests));
@@ -91,7 +91,7 @@ describe('memory of JavaScript', () => {
     const more = await overPlainNode(
       async (library) => (await memoryPerConnection(library, 2000, REPEATABLE)).javascript,
     );
-    atMost(more, 160, 120, 'bytes kept for a connection, over plain Node');
+    atMost(more, 135, 105, 'bytes kept for a connection, over plain Node');
   });
 });
 

@@ -1,18 +1,25 @@
 // What is attached to one server while it is serving: as little as there can be. A termination knows the rest.
 
-const { acceptedSockets, httpSockets, listsConnections, responseOn, socketBelow } = require('./internals');
+const { acceptedSockets, httpSockets, listsConnections, socketBelow } = require('./internals');
 const native = require('./native');
 const { attachments, connections } = require('./registry');
-const { begin, oldestOn, onRequest, unwatchRequests, watchRequests } = require('./requests');
+const {
+  adoptRequests,
+  onRequest,
+  unwatchAnswers,
+  unwatchRequests,
+  watchAnswers,
+  watchRequests,
+} = require('./requests');
 
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
+/** @typedef {import('node:http').ServerResponse} ServerResponse */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
 /** @typedef {import('node:http2').ServerHttp2Stream} ServerHttp2Stream */
 /** @typedef {import('node:http2').IncomingHttpHeaders} IncomingHttpHeaders */
 /** @typedef {import('./connection').Connection} Connection */
-/** @typedef {import('./requests').Request} Request */
 /** @typedef {import('./termination').Termination} Termination */
 /** @typedef {import('./termination').Outcome} Outcome */
 /** @typedef {import('./termination').Plan} Plan */
@@ -43,9 +50,7 @@ class Attachment {
    * @type {Set<Connection>}
    */
   open = new Set();
-  /** Whether nobody is interested any more. */
-  isDetached = false;
-  /** When the last request came that was not the first on its connection and has been answered; `performance.now()`. */
+  /** When the last request came that was not the first on its connection; `performance.now()`. */
   lastInRhythm = Number.NEGATIVE_INFINITY;
   /** @type {Termination | null} the one that runs */
   #termination = null;
@@ -120,6 +125,7 @@ class Attachment {
     } else if (this.#outcome === null || this.state === 'serving' || this.#hasConnections()) {
       // From now on every connection counts that comes in.
       this.#follow();
+      watchAnswers();
       const termination = new (loadTermination().Termination)(this);
       this.#termination = termination;
       this.#outcome = termination.begin(plan);
@@ -148,18 +154,19 @@ class Attachment {
 
   /**
    * @param {Socket} socket
-   * @param {Request} request
+   * @param {ServerResponse} response
+   * @param {number} now
    */
-  requestStarted(socket, request) {
-    this.#termination?.requestStarted(socket, request);
+  requestStarted(socket, response, now) {
+    this.#termination?.requestStarted(socket, response, now);
   }
 
   /**
    * @param {Socket} socket
-   * @param {Request} request
+   * @param {ServerResponse} response
    */
-  requestFinished(socket, request) {
-    this.#termination?.requestFinished(socket, request);
+  requestFinished(socket, response) {
+    this.#termination?.requestFinished(socket, response);
   }
 
   /** The termination that runs waits for no task any more. */
@@ -170,6 +177,7 @@ class Attachment {
   /** The termination that runs has ended. */
   terminated() {
     this.#termination = null;
+    unwatchAnswers();
     this.abandonTasks();
     // Somebody listened again before everything had ended.
     if (this.server.listening) this.#listening();
@@ -372,10 +380,7 @@ class Attachment {
    */
   #adoptOpenConnections() {
     const listed = new Set(httpSockets(this.server));
-    for (const socket of listed) {
-      const response = responseOn(socket);
-      if (response !== null && oldestOn(socket) === null) begin(this.server, socket, response);
-    }
+    for (const socket of listed) adoptRequests(socket);
     const below = new Set([...listed].map(socketBelow));
     for (const socket of acceptedSockets(this.server)) if (!below.has(socket)) this.#opened(socket);
   }
@@ -408,7 +413,6 @@ class Attachment {
     this.server.removeListener('stream', this.#streamOpened);
     for (const connection of this.open) this.forget(connection);
     attachments.delete(this.server);
-    this.isDetached = true;
     this.#unwatch();
   }
 }

@@ -2,7 +2,7 @@
 
 // Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
-const { conversationOn, isAnsweredEarly, requestsOn } = require('./requests');
+const { answeredEarlyOn } = require('./requests');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
@@ -43,11 +43,16 @@ class Connection {
    */
   hijackedBy = null;
 
+  // These are kept during a termination.
+
   /**
-   * Kept during a termination.
+   * The requests in flight over HTTP/1, oldest first.
    *
-   * @type {import('./intake').Intake | null}
+   * @type {Request[]}
    */
+  pipelined = [];
+
+  /** @type {import('./intake').Intake | null} */
   intake = null;
 
   /**
@@ -80,12 +85,12 @@ class Connection {
 
   /** The newest request in flight over HTTP/1. */
   get newest() {
-    return conversationOn(this.socket)?.newest ?? null;
+    return this.pipelined.at(-1) ?? null;
   }
 
   /** Whether the body of a request that was answered already is still coming in. */
   get isAnsweredEarly() {
-    return isAnsweredEarly(this.socket);
+    return answeredEarlyOn(this.socket) !== null;
   }
 
   /** Whether it was closed or broken off by its peer, and not here, once it has closed. */
@@ -96,14 +101,9 @@ class Connection {
     });
   }
 
-  /** Requests in flight over HTTP/1, oldest first. */
-  pipelined() {
-    return requestsOn(this.socket);
-  }
-
   /** @returns {Generator<Request | Stream>} */
   *requests() {
-    yield* this.pipelined();
+    yield* this.pipelined;
     if (this.streams !== null) yield* this.streams.values();
   }
 }

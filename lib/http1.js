@@ -2,7 +2,7 @@
 
 // Not the global one, which test runners replace by one that waits for the test.
 const { nextTick } = require('node:process');
-const { descriptorOf, unreadSocket } = require('./internals');
+const { descriptorOf, requestComingInOn, unreadSocket } = require('./internals');
 const native = require('./native');
 const { answeredEarlyOn } = require('./requests');
 
@@ -16,7 +16,7 @@ const { answeredEarlyOn } = require('./requests');
  * @param {Connection} connection
  */
 function sayClose(connection) {
-  for (const request of connection.pipelined()) {
+  for (const request of connection.pipelined) {
     if (request !== connection.newest) keepAlive(request);
     else if (!request.response.headersSent) {
       request.connectionHeader = request.response.getHeader('Connection');
@@ -28,7 +28,7 @@ function sayClose(connection) {
 
 /** @param {Connection} connection */
 function sayKeepAlive(connection) {
-  for (const request of connection.pipelined()) keepAlive(request);
+  for (const request of connection.pipelined) keepAlive(request);
 }
 
 /** @param {import('./connection').Request} request */
@@ -87,12 +87,12 @@ function linger({ socket }) {
  * @param {(request: import('node:http').IncomingMessage) => void} ended not called if it breaks off
  */
 function hearBody({ socket }, ended) {
-  const request = answeredEarlyOn(socket);
+  const request = requestComingInOn(socket);
   // Node has seen to it already, Deno leaves as much unread as its stream takes.
   if (request?.readableFlowing === null) request.resume();
   request?.once('close', () => {
     // By then the next one may have been answered, too, and have a body that is still coming.
-    if (request.complete && answeredEarlyOn(socket) === request) ended(request);
+    if (request.complete && answeredEarlyOn(socket) === null) ended(request);
   });
 }
 

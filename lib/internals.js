@@ -106,6 +106,30 @@ function socketBelow(socket) {
 }
 
 /**
+ * The parser of what comes in on this socket. Node uses it for another connection afterwards.
+ *
+ * Without it, what is known of a connection is kept by its socket, which costs more.
+ *
+ * @param {Socket} socket
+ * @returns {object | null}
+ */
+function parserOn(socket) {
+  return /** @type {any} */ (socket).parser ?? null;
+}
+
+/**
+ * The request whose body is coming in, or the last one to have come whole; null if neither is known.
+ *
+ * Without it, the rest of a body counts as half a request if its request has been answered.
+ *
+ * @param {Socket} socket
+ * @returns {import('node:http').IncomingMessage | null}
+ */
+function requestComingInOn(socket) {
+  return /** @type {any} */ (socket).parser?.incoming ?? null;
+}
+
+/**
  * Whether HTTP/1 is spoken on this socket. It is not yet below a TLS handshake, and no more after an upgrade.
  *
  * Without it, a handshake that has begun is waited for as long as half a request, and so is what a tunnel was
@@ -114,20 +138,20 @@ function socketBelow(socket) {
  * @param {Socket} socket
  */
 function isParsed(socket) {
-  return Boolean(/** @type {any} */ (socket).parser);
+  return parserOn(socket) !== null;
 }
 
 /**
- * The answer that is being written to this socket, if there is one.
+ * The answer that is being written to this socket, or null if there is none. It is undefined before the connection's
+ * first request; and when a request starts, Node has not set it yet.
  *
- * Needed to find requests in flight on connections that are kept alive, and those that were in flight before the
- * terminator was created. Without it, they count as idle.
+ * Without it, requests in flight are known only from when a termination has begun, and count as idle before.
  *
  * @param {Socket} socket
- * @returns {import('node:http').ServerResponse | null}
+ * @returns {import('node:http').ServerResponse | null | undefined}
  */
 function responseOn(socket) {
-  return /** @type {any} */ (socket)._httpMessage ?? null;
+  return /** @type {any} */ (socket)._httpMessage;
 }
 
 /**
@@ -138,7 +162,7 @@ function responseOn(socket) {
 function answeringAmong(sockets) {
   const answering = [];
   for (let place = 0; place < sockets.length; place += 1) {
-    if (responseOn(sockets[place]) !== null) answering.push(sockets[place]);
+    if (responseOn(sockets[place])) answering.push(sockets[place]);
   }
   return answering;
 }
@@ -157,18 +181,6 @@ function receivedOn(sockets) {
     received[place] = socket._handle?.bytesRead ?? socket.bytesRead;
   }
   return received;
-}
-
-/**
- * Whether the connection stays open after this answer, as far as its head says.
- *
- * Without it, no connection has a rhythm, and none is kept for a further request unless
- * `keepAliveDrainTimeout` says so.
- *
- * @param {import('node:http').ServerResponse} response
- */
-function isKeptAlive(response) {
-  return response.shouldKeepAlive === true;
 }
 
 /**
@@ -221,10 +233,11 @@ module.exports = {
   httpSockets,
   idleSockets,
   isBoundHere,
-  isKeptAlive,
   isParsed,
   listsConnections,
+  parserOn,
   receivedOn,
+  requestComingInOn,
   responseOn,
   socketBelow,
   unreadSocket,

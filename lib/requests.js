@@ -1,44 +1,41 @@
-// Knows the requests in flight over HTTP/1, through the channels that Node publishes for that purpose.
+// Knows the requests over HTTP/1: in which rhythm they come, and which are in flight if somebody asks.
 //
-// The channels fire before the user's handler, also for `checkContinue`, and change nothing in how Node
-// treats a request. A `request` listener would come too late for a handler that answers at once, or
-// be wrapped and reordered by libraries that take the listeners over. The channels are process-wide,
-// so they are listened to only while some server with a terminator is awake.
+// The channel on which Node publishes them fires before the user's handler, also for `checkContinue`, and
+// changes nothing in how Node treats a request. A `request` listener would come too late for a handler that
+// answers at once, or be wrapped and reordered by libraries that take the listeners over. The channel is process-wide,
+// so it is listened to only while some server with a terminator is awake.
 //
-// This is all that is kept while a server is serving. Its connections are not followed one by one: a listener
-// on each for its end would cost a connection more than everything here, in time and in memory.
+// While serving, nobody is told when a request ends: to hear of that costs a request more than everything here. Node itself
+// knows which answer it is writing to a connection, and from the first moment of a termination on each answer is
+// listened to. Neither are connections followed one by one: a listener on each for its end would cost it more, too.
 
 const diagnosticsChannel = require('node:diagnostics_channel');
 // Not the global one, which test runners replace by one that stands still, and which takes longer to read.
 const { performance } = require('node:perf_hooks');
-const { isKeptAlive } = require('./internals');
+const { parserOn, requestComingInOn, responseOn } = require('./internals');
 const { attachments } = require('./registry');
 
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
-/** @typedef {import('./attachment').Attachment} Attachment */
 
 /** A request in flight over HTTP/1. */
 class Request {
-  /**
-   * The one that was received after it, if a client pipelines.
-   *
-   * @type {Request | null}
-   */
-  next = null;
   /** Whether it came only during a termination. */
   late = false;
   /** Whether we made its answer say close, and what it had said about the connection before. */
   saysClose = false;
   /** @type {ReturnType<ServerResponse['getHeader']>} */
   connectionHeader = undefined;
-  startedAt = performance.now();
 
-  /** @param {ServerResponse} response */
-  constructor(response) {
+  /**
+   * @param {ServerResponse} response
+   * @param {number} startedAt as of `performance.now()`
+   */
+  constructor(response, startedAt) {
     this.response = response;
+    this.startedAt = startedAt;
   }
 
   /** @returns {import('./connection').Head} */
@@ -51,219 +48,208 @@ class Request {
   }
 }
 
-/** The requests on one connection over HTTP/1. Times are those of `performance.now()`. */
-class Conversation {
-  /**
-   * The oldest request in flight.
-   *
-   * @type {Request | null}
-   */
-  oldest = null;
-  /** When the last request came that has been answered. */
-  last = Number.NaN;
-  /** The smoothed time between two requests, in milliseconds. */
+/** When the requests on one connection come. */
+class Rhythm {
+  /** The gap is not known before the second request. */
   gap = Number.NaN;
 
-  /** @param {Attachment} attachment */
-  constructor(attachment) {
-    this.attachment = attachment;
-  }
-
-  /** The newest request in flight. */
-  get newest() {
-    let newest = this.oldest;
-    while (newest?.next) newest = newest.next;
-    return newest;
-  }
-
-  /** @param {Request} request */
-  push(request) {
-    const { newest } = this;
-    if (newest === null) this.oldest = request;
-    else newest.next = request;
+  /** @param {number} last when the last one came; `performance.now()` */
+  constructor(last) {
+    this.last = last;
   }
 
   /**
-   * Keeps the rhythm, as TCP smooths its round-trip time (RFC 6298, section 2).
+   * As TCP smooths its round-trip time (RFC 6298, section 2).
    *
-   * @param {number} startedAt
+   * @param {number} now
    */
-  beat(startedAt) {
-    const gap = startedAt - this.last;
+  beat(now) {
+    const gap = now - this.last;
     this.gap = Number.isNaN(this.gap) ? gap : this.gap + (gap - this.gap) / 8;
-    this.last = startedAt;
-    if (startedAt > this.attachment.lastInRhythm && gap >= 0) this.attachment.lastInRhythm = startedAt;
+    this.last = now;
+  }
+
+  /** @param {number} now when the first request of another connection comes */
+  beginAnew(now) {
+    this.gap = Number.NaN;
+    this.last = now;
   }
 }
 
 /**
- * Those on connections that are kept alive after their first request. Most others would be gone before a weak
- * map could forget them, and burden the garbage collector.
+ * By the connection's parser, which Node uses for another connection afterwards: most connections would be gone before a
+ * weak map could forget them, and burden the garbage collector. So nothing in it may hold a socket or a server.
  *
- * @type {WeakMap<Socket, Conversation>}
+ * By its socket, where there is no parser or nothing shows that it has another connection.
+ *
+ * @type {WeakMap<object, Rhythm>}
  */
-let keptAlive = new WeakMap();
+let rhythms = new WeakMap();
 
 /**
- * Those whose first request is in flight.
+ * What clients have pipelined, oldest first: Node shows the first of these answers only. Kept until more is
+ * pipelined on the same connection.
  *
- * @type {Map<Socket, Conversation>}
+ * @type {WeakMap<Socket, Request[]>}
  */
-const begun = new Map();
-
-/**
- * Requests that were answered before their body had come whole.
- *
- * @type {WeakMap<Socket, IncomingMessage>}
- */
-const answeredEarly = new WeakMap();
+let pipelined = new WeakMap();
 
 let watchers = 0;
+let watchersOfAnswers = 0;
+
+/** Whether the runtime publishes requests: not every one does. */
+let isPublished = false;
 
 function watchRequests() {
   watchers += 1;
-  if (watchers > 1) return;
-  diagnosticsChannel.subscribe('http.server.request.start', onStart);
-  diagnosticsChannel.subscribe('http.server.response.finish', onFinish);
+  if (watchers === 1) diagnosticsChannel.subscribe('http.server.request.start', onStart);
 }
 
 function unwatchRequests() {
   watchers -= 1;
   if (watchers > 0) return;
   diagnosticsChannel.unsubscribe('http.server.request.start', onStart);
-  diagnosticsChannel.unsubscribe('http.server.response.finish', onFinish);
-  // From now on, requests begin and end unseen.
-  begun.clear();
-  keptAlive = new WeakMap();
+  // From now on, requests come unseen.
+  rhythms = new WeakMap();
+  pipelined = new WeakMap();
+}
+
+/** As long as a server with a terminator terminates. */
+function watchAnswers() {
+  watchersOfAnswers += 1;
+  if (watchersOfAnswers === 1) diagnosticsChannel.subscribe('http.server.response.finish', onFinish);
+}
+
+function unwatchAnswers() {
+  watchersOfAnswers -= 1;
+  if (watchersOfAnswers === 0) diagnosticsChannel.unsubscribe('http.server.response.finish', onFinish);
 }
 
 /** @param {any} message */
-function onStart({ server, socket, response }) {
-  const conversation = keptAlive.get(socket);
-  if (conversation === undefined || conversation.attachment.isDetached) begin(server, socket, response);
-  else startRequest(conversation, socket, response);
+function onStart(message) {
+  isPublished = true;
+  start(message);
 }
 
 /**
- * A connection's first request, or the first that anybody is interested in.
- *
- * @param {Server} server
- * @param {Socket} socket
- * @param {ServerResponse} response
- */
-function begin(server, socket, response) {
-  const attachment = attachments.get(server);
-  if (attachment === undefined) return;
-  let conversation = begun.get(socket);
-  if (conversation === undefined) {
-    conversation = new Conversation(attachment);
-    begun.set(socket, conversation);
-    keptAlive.delete(socket);
-    if (begun.size > forgetAt) forgetAborted();
-  }
-  startRequest(conversation, socket, response);
-}
-
-/**
- * @param {Conversation} conversation
- * @param {Socket} socket
- * @param {ServerResponse} response
- */
-function startRequest(conversation, socket, response) {
-  const request = new Request(response);
-  conversation.push(request);
-  conversation.attachment.requestStarted(socket, request);
-}
-
-/**
- * Begins a request of which no channel told: not every runtime has them. By the event it is known too late for a
- * handler that was added before, and not if somebody else decides whether it is to continue.
+ * Begins a request of which no channel tells. By the event it is known too late for a handler that was added
+ * before, and not if somebody else decides whether it is to continue.
  *
  * @this {Server}
  * @param {IncomingMessage & { socket: Socket }} request
  * @param {ServerResponse} response
  */
 function onRequest(request, response) {
+  if (isPublished) return;
   const { socket } = request;
-  if (conversationOn(socket)?.newest?.response === response) return;
-  onStart({ server: this, socket, response });
-  response.once('finish', () => onFinish({ socket, response }));
+  start({ server: this, socket, response });
+  response.once('finish', () => onFinish({ server: this, socket, response }));
 }
 
 /** @param {any} message */
-function onFinish({ socket, response }) {
-  const conversation = conversationOn(socket);
-  const request = conversation?.oldest;
-  // What was pipelined before the terminator was created is not known.
-  if (!conversation || !request || request.response !== response) return;
-  // HTTP/1 answers in order.
-  conversation.oldest = request.next;
-  if (isKeptAlive(response)) {
-    conversation.beat(request.startedAt);
-    if (begun.size > 0 && begun.delete(socket)) keptAlive.set(socket, conversation);
+function onFinish({ server, socket, response }) {
+  attachments.get(server)?.requestFinished(socket, response);
+}
+
+/** @param {{ server: Server, socket: Socket, response: ServerResponse }} message */
+function start({ server, socket, response }) {
+  const attachment = attachments.get(server);
+  if (attachment === undefined) return;
+  const now = performance.now();
+  const current = responseOn(socket);
+  if (current === null || current === undefined || current === response) {
+    // Other runtimes than Node have assigned the answer before they tell, and so hide which is a connection's first.
+    const key = current === response ? socket : (parserOn(socket) ?? socket);
+    const rhythm = rhythms.get(key);
+    if (rhythm === undefined) {
+      rhythms.set(key, new Rhythm(now));
+    } else if (current === undefined) {
+      rhythm.beginAnew(now);
+    } else {
+      rhythm.beat(now);
+      attachment.lastInRhythm = now;
+    }
   } else {
-    begun.delete(socket);
+    queue(socket, current, new Request(response, now));
   }
-  if (!response.req.complete) answeredEarly.set(socket, response.req);
-  conversation.attachment.requestFinished(socket, request);
-}
-
-/** @param {Socket} socket */
-function conversationOn(socket) {
-  return keptAlive.get(socket) ?? begun.get(socket);
+  attachment.requestStarted(socket, response, now);
 }
 
 /**
- * The oldest request in flight on a socket.
- *
  * @param {Socket} socket
+ * @param {ServerResponse} current the one that is being written
+ * @param {Request} request behind it
  */
-function oldestOn(socket) {
-  return conversationOn(socket)?.oldest ?? null;
+function queue(socket, current, request) {
+  const known = pipelined.get(socket);
+  const place = known?.findIndex(({ response }) => response === current) ?? -1;
+  if (known === undefined || place === -1) {
+    pipelined.set(socket, [requestOf(socket, current), request]);
+  } else {
+    known.splice(0, place);
+    known.push(request);
+  }
 }
 
 /**
- * The requests in flight on a socket, oldest first.
- *
  * @param {Socket} socket
+ * @param {ServerResponse} response the one that is being written to it, which is no pipelined one
  */
-function* requestsOn(socket) {
-  for (let request = oldestOn(socket); request !== null; request = request.next) yield request;
+function requestOf(socket, response) {
+  return new Request(response, rhythmOn(socket)?.last ?? performance.now());
 }
 
 /**
- * Whether the body of a request that was answered already is still coming in.
+ * What was there before anybody listened. How old that is, is not known.
  *
  * @param {Socket} socket
  */
-function isAnsweredEarly(socket) {
-  return answeredEarly.get(socket)?.complete === false && oldestOn(socket) === null;
+function adoptRequests(socket) {
+  rhythms.delete(parserOn(socket) ?? socket);
+  if (responseOn(socket)) rhythms.set(parserOn(socket) ?? socket, new Rhythm(performance.now()));
 }
 
-/** @param {Socket} socket */
+/**
+ * @param {Socket} socket
+ * @returns {Rhythm | undefined}
+ */
+function rhythmOn(socket) {
+  // Its parser may have served another connection.
+  if (responseOn(socket) === undefined) return undefined;
+  return rhythms.get(parserOn(socket) ?? socket) ?? rhythms.get(socket);
+}
+
+/**
+ * The requests in flight on a socket, oldest first. What was pipelined before the terminator was created is not known.
+ *
+ * @param {Socket} socket
+ * @returns {Request[]}
+ */
+function requestsOn(socket) {
+  const current = responseOn(socket);
+  if (!current) return [];
+  const known = pipelined.get(socket) ?? [];
+  const place = known.findIndex(({ response }) => response === current);
+  return place === -1 ? [requestOf(socket, current)] : known.slice(place);
+}
+
+/**
+ * The request that has been answered although its body is still coming in, if there is one.
+ *
+ * @param {Socket} socket
+ */
 function answeredEarlyOn(socket) {
-  return answeredEarly.get(socket);
+  const request = requestComingInOn(socket);
+  return request !== null && !request.complete && !responseOn(socket) ? request : null;
 }
 
-// What a client gives up does not finish. It is forgotten when so much has gathered that looking for it
-// costs a request next to nothing, and at the latest when the last server closes.
-const FORGET_AT_LEAST = 64;
-let forgetAt = FORGET_AT_LEAST;
-
-function forgetAborted() {
-  for (const socket of begun.keys()) if (socket.destroyed) begun.delete(socket);
-  forgetAt = Math.max(FORGET_AT_LEAST, 2 * begun.size);
-}
-
-exports.Conversation = Conversation;
 exports.Request = Request;
+exports.adoptRequests = adoptRequests;
 exports.answeredEarlyOn = answeredEarlyOn;
-exports.begin = begin;
-exports.begun = begun;
-exports.conversationOn = conversationOn;
-exports.isAnsweredEarly = isAnsweredEarly;
-exports.oldestOn = oldestOn;
 exports.onRequest = onRequest;
 exports.requestsOn = requestsOn;
+exports.rhythmOn = rhythmOn;
+exports.unwatchAnswers = unwatchAnswers;
 exports.unwatchRequests = unwatchRequests;
+exports.watchAnswers = watchAnswers;
 exports.watchRequests = watchRequests;

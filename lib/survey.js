@@ -9,7 +9,7 @@ const native = require('./native');
 const { QuietConnections } = require('./quiet-connections');
 const { isReceiving } = require('./receiving');
 const { connections } = require('./registry');
-const { begun, conversationOn, oldestOn } = require('./requests');
+const { requestsOn, rhythmOn } = require('./requests');
 const { isRead, unreadInKernel, unreadOf } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -61,6 +61,7 @@ class Survey {
     native.quiet(this.#key, 0, 0);
     for (const connection of this.#attachment.open) {
       native.closed(this.#key, connection.id, true);
+      connection.pipelined = [];
       if (!followed.has(connection)) this.#attachment.forget(connection);
     }
     return stats;
@@ -125,7 +126,7 @@ class Survey {
 
   /** @param {Connection} connection */
   #enter(connection) {
-    const { last, gap } = conversationOn(connection.socket) ?? { last: Number.NaN, gap: Number.NaN };
+    const { last, gap } = rhythmOn(connection.socket) ?? { last: Number.NaN, gap: Number.NaN };
     this.#name(connection, native.found(this.#key, this.#transport, performance.now() - last, gap));
     // What follows from being found comes with it.
     if (connection.hijackedBy !== null) this.#perform(native.hijacked(this.#key, connection.id));
@@ -154,10 +155,6 @@ class Survey {
    */
   #enterEverybody() {
     for (const connection of this.#attachment.open) this.#enter(connection);
-    for (const [socket, { attachment }] of begun) {
-      // What its client has given up may still be among them.
-      if (attachment === this.#attachment && !socket.destroyed) this.find(socket);
-    }
     const active = activeSockets(this.#server);
     for (const socket of active ?? []) {
       if (this.#transport === Transport.Tls || socket.bytesRead > 0) this.find(socket);
@@ -165,6 +162,7 @@ class Survey {
     this.#enterIdle();
     for (const socket of active ?? []) if (!connections.has(socket)) this.#quiet.addUnused(socket);
     for (const connection of this.#attachment.open) {
+      connection.pipelined = requestsOn(connection.socket);
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
     native.quiet(this.#key, this.#quiet.size, this.#quiet.unused);
@@ -181,10 +179,7 @@ class Survey {
     const idle = /** @type {Socket[]} */ (sockets);
     const received = receivedOn(idle);
     const wire = this.#transport === Transport.Plain ? null : receivedOn(idle.map(socketBelow));
-    for (const socket of answeringAmong(idle)) {
-      // One that is kept alive may have another request in flight. To look among ours for each takes longer.
-      if (oldestOn(socket) !== null && !connections.has(socket)) this.#enter(this.#follow(socket));
-    }
+    for (const socket of answeringAmong(idle)) if (!connections.has(socket)) this.#enter(this.#follow(socket));
     const someAreKnown = this.#attachment.open.size > 0;
     for (let place = 0; place < sockets.length; place += 1) {
       // Since Node 26 those that were never used are among the idle ones, too.
@@ -241,8 +236,8 @@ class Survey {
    */
   #isOneOfMany(socket, since) {
     if (this.#transport === Transport.Tls) return false;
-    const conversation = conversationOn(socket);
-    return conversation === undefined || Number.isNaN(conversation.gap) || conversation.last < since;
+    const rhythm = rhythmOn(socket);
+    return rhythm === undefined || Number.isNaN(rhythm.gap) || rhythm.last < since;
   }
 
   /**

@@ -13,14 +13,14 @@ const native = require('./native');
 const { isObserved, publish } = require('./observer');
 const { arrivingAfter, intakeOf, isReceiving, isSilent } = require('./receiving');
 const { connections } = require('./registry');
-const { oldestOn } = require('./requests');
+const { Request } = require('./requests');
 const { Survey } = require('./survey');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('./attachment').Attachment} Attachment */
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('./connection').Stream} Stream */
-/** @typedef {import('./requests').Request} Request */
+/** @typedef {import('node:http').ServerResponse} ServerResponse */
 /** @typedef {{ counts: import('./binding').Report, cut: CutList, taskErrors: string[] }} Outcome */
 /**
  * @typedef {object} Plan
@@ -141,13 +141,15 @@ class Termination {
 
   /**
    * @param {Socket} socket
-   * @param {Request} request
+   * @param {ServerResponse} response
+   * @param {number} now
    */
-  requestStarted(socket, request) {
-    request.late = true;
+  requestStarted(socket, response, now) {
     const connection = this.#survey.find(socket);
-    const isPipelined = oldestOn(socket) !== request;
-    const more = intakeOf(connection).accountFor(request.response.req, isPipelined);
+    const request = new Request(response, now);
+    request.late = true;
+    const isPipelined = connection.pipelined.push(request) > 1;
+    const more = intakeOf(connection).accountFor(response.req, isPipelined);
     this.perform(native.requestStarted(this.#key, connection.id, more));
     // That there is more is concluded from numbers. When Node has worked through its input, it shows; and
     // if that is only a part of it, as under TLS, the next request to start sets it right again.
@@ -156,14 +158,17 @@ class Termination {
 
   /**
    * @param {Socket} socket
-   * @param {Request} request
+   * @param {ServerResponse} response
    */
-  requestFinished(socket, { response, late }) {
+  requestFinished(socket, response) {
     const connection = connections.get(socket);
-    if (connection === undefined) return;
+    const request = connection?.pipelined[0];
+    // What was pipelined before the terminator was created is not known. HTTP/1 answers in order.
+    if (!connection || request?.response !== response) return;
+    connection.pipelined.shift();
     const saidClose = http1.saidClose(response);
     const arriving = arrivingAfter(connection, response.req);
-    this.perform(native.requestFinished(this.#key, connection.id, arriving, saidClose, late));
+    this.perform(native.requestFinished(this.#key, connection.id, arriving, saidClose, request.late));
   }
 
   /**

@@ -1,8 +1,8 @@
 // What is under way on terminators' servers, in words, for the line that says what a shutdown did not wait for.
 
-const { activeSockets, httpSockets } = require('./internals');
+const { activeSockets, httpSockets, responseOn } = require('./internals');
 const { connections } = require('./registry');
-const { isAnsweredEarly, oldestOn, requestsOn } = require('./requests');
+const { answeredEarlyOn, requestsOn } = require('./requests');
 const { attachmentsOf } = require('./terminator');
 
 /** @typedef {import('./attachment').Attachment} Attachment */
@@ -63,7 +63,8 @@ function describeRequest({ method, url }) {
  */
 function* headsOn({ open, server }) {
   for (const connection of open) {
-    for (const { head } of connection.requests()) yield head;
+    const streams = connection.streams?.values() ?? [];
+    for (const { head } of [...requestsOn(connection.socket), ...streams]) yield head;
     if (connection.hijackedBy !== null) yield connection.hijackedBy;
   }
   // While the server is serving, most connections are not followed.
@@ -81,7 +82,7 @@ function* headsOn({ open, server }) {
 function halfReceivedOn({ server }) {
   const sockets = [...(activeSockets(server) ?? [])];
   // What is left of a request that was answered early has been named by its answer.
-  return sockets.filter((socket) => socket.bytesRead > 0 && oldestOn(socket) === null && !isAnsweredEarly(socket))
+  return sockets.filter((socket) => socket.bytesRead > 0 && !responseOn(socket) && answeredEarlyOn(socket) === null)
     .length;
 }
 

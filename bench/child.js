@@ -1,7 +1,8 @@
 // Processes of their own for servers and clients: the benchmark asks, they answer.
 
-const { fork } = require('node:child_process');
+const { fork, spawnSync } = require('node:child_process');
 const { once } = require('node:events');
+const fs = require('node:fs');
 const path = require('node:path');
 
 /** How long a process may take to answer, and then to leave. */
@@ -13,9 +14,11 @@ const LEAVE_WITHIN_MS = 2_000;
  *
  * @param {string} name of the file, without its extension
  * @param {string[]} [execArgv] options for Node
+ * @param {readonly string[]} [launcher] a command line that Node's is appended to
  */
-function start(name, execArgv = []) {
-  const child = fork(path.join(__dirname, 'children', `${name}.js`), { execArgv });
+function start(name, execArgv = [], launcher = []) {
+  const [execPath, ...options] = [...launcher, process.execPath, ...execArgv];
+  const child = fork(path.join(__dirname, 'children', `${name}.js`), { execPath, execArgv: options });
   const questions = new Map();
   let asked = 0;
 
@@ -60,6 +63,21 @@ function start(name, execArgv = []) {
 }
 
 /**
+ * The launcher of processes that share one processor, and do not interrupt each other on it: then what one of them
+ * spends does not depend on what the others do meanwhile. It does nothing where it can't be had.
+ *
+ * @returns {readonly string[]}
+ */
+function sharingOneProcessor() {
+  if (process.platform !== 'linux') return [];
+  // The last of those that may be used: the first one has more interrupts to handle.
+  const processor = /^Cpus_allowed_list:.*?(\d+)$/m.exec(fs.readFileSync('/proc/self/status', 'utf8'))[1];
+  const launcher = ['taskset', '--cpu-list', processor, 'chrt', '--batch', '0'];
+  const [command, ...parameters] = [...launcher, process.execPath, '--version'];
+  return spawnSync(command, parameters).status === 0 ? launcher : [];
+}
+
+/**
  * The other side: answers what the benchmark asks, until the benchmark lets go.
  *
  * @param {Record<string, (argument: any) => unknown>} commands
@@ -84,4 +102,4 @@ function monotonicMilliseconds() {
   return Number(process.hrtime.bigint()) / 1e6;
 }
 
-module.exports = { answer, monotonicMilliseconds, start };
+module.exports = { answer, monotonicMilliseconds, sharingOneProcessor, start };

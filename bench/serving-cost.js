@@ -1,74 +1,74 @@
 // The processor time that a server spends per request, with each library attached and with none.
 //
 // Each server has a process of its own: in a shared one, what one library does to the shape of sockets
-// and to the code that V8 makes for all would be paid for by the others. Servers are measured in pairs,
-// of which one is without a library and both have served equally many requests. Processes differ by
-// chance too, so pairs are started anew a few times; and one is of two servers without a library: what
-// the second costs over the first is noise.
+// and to the code that V8 makes for all would be paid for by the others. The servers of a group, one for each
+// library, take turns, and all have served equally many requests. Processes differ by chance, too, so groups are
+// started anew many times. Two of them have no library.
 
-const { start } = require('./child');
+const { sharingOneProcessor, start } = require('./child');
 const { BARE, OURS, libraries } = require('./libraries');
 const { progress } = require('./progress');
 const { median, quantile, rotated } = require('./statistics');
 const { quartiles, signed, spread, verdict } = require('./table');
 
+const BARE_AGAIN = `${BARE}, again`;
 const BUDGET_PERCENT = 2;
-const QUICK = { processes: 1, rounds: 2, warmUpRequests: 500 };
+const QUICK = { groups: 1, warmUpRounds: 1, rounds: 2 };
 
-/** Half of the cheapest quarter of rounds is cheaper than this. */
-const CHEAPEST_QUARTER = 0.125;
+/** Of rounds. It spares them other work on the machine, and the larger garbage collections. */
+const UNDISTURBED = 0.25;
 
 /** @typedef {{ name: string, library: string | null }} Variant */
 
+/** @typedef {{ server: ReturnType<typeof start>, client: ReturnType<typeof start>, port: number }} Serving */
+
 /** @type {Variant[]} */
-const variants = libraries.map(({ name }) =>
-  name === BARE ? { name: `${BARE}, again`, library: null } : { name, library: name },
-);
+const variants = [
+  { name: BARE, library: null },
+  { name: BARE_AGAIN, library: null },
+  ...libraries.filter(({ name }) => name !== BARE).map(({ name }) => ({ name, library: name })),
+];
 
 /**
  * @param {object} plan
  * @param {string} plan.title
  * @param {string} plan.figure what it is called beside others
  * @param {boolean} plan.quick
- * @param {number} plan.processes how often the processes are started anew
- * @param {number} plan.rounds for each of them
+ * @param {number} plan.groups how often the processes are started anew
+ * @param {number} plan.warmUpRounds in each process
+ * @param {number} plan.rounds after these
  * @param {number} plan.requests in a round
- * @param {number} plan.warmUpRequests in each process, before the first round
  * @param {number} plan.connections at a time
  * @param {'requestsOnOpenConnections' | 'requestsOnNewConnections'} plan.command
  */
 async function measureServingCost({ quick, ...whole }) {
-  const plan = quick ? { ...whole, ...QUICK } : whole;
-  /** @type {Map<string, { bare: number, own: number }[]>} in microseconds per request */
-  const costs = new Map(variants.map(({ name }) => [name, []]));
-  for (let turn = 0; turn < plan.processes; turn += 1) {
-    for (const variant of rotated(variants, turn)) {
-      progress(`${plan.title}: processes ${turn + 1} of ${plan.processes}, ${variant.name}`);
-      costs.get(variant.name).push(...(await measurePair(plan, variant)));
-    }
+  const plan = { ...whole, ...(quick ? QUICK : {}), launcher: sharingOneProcessor() };
+  /** @type {Map<string, number>[]} in microseconds per request */
+  const groups = [];
+  while (groups.length < plan.groups) {
+    progress(`${plan.title}: group ${groups.length + 1} of ${plan.groups}`);
+    groups.push(await measureGroup(plan));
   }
-  return table(plan, costs);
+  return table(plan, groups);
 }
 
-/**
- * @param {object} plan
- * @param {Variant} variant
- */
-async function measurePair(plan, variant) {
-  const bare = await startServing(plan, null);
-  const own = await startServing(plan, variant.library);
-  for (const serving of [bare, own]) await costPerRequest(plan, serving, plan.warmUpRequests);
-  const costs = [];
-  for (let round = 0; round < plan.rounds; round += 1) {
-    const cost = new Map();
-    for (const serving of rotated([bare, own], round)) cost.set(serving, await costPerRequest(plan, serving));
-    costs.push({ bare: cost.get(bare), own: cost.get(own) });
+async function measureGroup(plan) {
+  const servings = [];
+  for (const { library } of variants) servings.push(await startServing(plan, library, [], plan.launcher));
+  /** @type {Map<Serving, number[]>} */
+  const costs = new Map(servings.map((serving) => [serving, []]));
+  // They take turns from the beginning: V8 takes back memory and code from who is idle for seconds.
+  for (let round = -plan.warmUpRounds; round < plan.rounds; round += 1) {
+    for (const serving of rotated(servings, plan.warmUpRounds + round)) {
+      const cost = await costPerRequest(plan, serving);
+      if (round >= 0) costs.get(serving).push(cost);
+    }
   }
-  for (const { server, client } of [bare, own]) {
+  for (const { server, client } of servings) {
     await client.end();
     await server.end();
   }
-  return costs;
+  return new Map(variants.map(({ name }, place) => [name, quantile(costs.get(servings[place]), UNDISTURBED)]));
 }
 
 /**
@@ -77,61 +77,54 @@ async function measurePair(plan, variant) {
  * @param {{ command: string, connections: number }} plan
  * @param {string | null} library
  * @param {string[]} [execArgv] options for Node
+ * @param {readonly string[]} [launcher]
  */
-async function startServing({ command, connections }, library, execArgv = []) {
-  const server = start('server', execArgv);
-  const client = start('wire-client');
+async function startServing({ command, connections }, library, execArgv = [], launcher = []) {
+  const server = start('server', execArgv, launcher);
+  const client = start('wire-client', [], launcher);
   const port = await server.ask('listen', { library });
   if (command === 'requestsOnOpenConnections') await client.ask('connect', { port, connections });
   return { server, client, port };
 }
 
-async function costPerRequest({ command, connections, requests }, { server, client, port }, count = requests) {
+async function costPerRequest({ command, connections, requests }, { server, client, port }) {
   const before = await server.ask('cpuMicroseconds');
-  await client.ask(command, { port, connections, requests: count });
-  return ((await server.ask('cpuMicroseconds')) - before) / count;
+  await client.ask(command, { port, connections, requests });
+  return ((await server.ask('cpuMicroseconds')) - before) / requests;
 }
 
-function table({ title, figure, processes, rounds, requests, connections }, costs) {
-  const overheads = (name) => costs.get(name).map(({ bare, own }) => (own / bare - 1) * 100);
+function table({ title, figure, groups: count, rounds, requests, connections, launcher }, groups) {
+  const costs = (name) => groups.map((group) => group.get(name));
+  /** @param {Map<string, number>} group */
+  const bare = (group) => (group.get(BARE) + group.get(BARE_AGAIN)) / 2;
+  const overheads = (name) => groups.map((group) => (group.get(name) / bare(group) - 1) * 100);
   return {
     title,
-    columns: ['', 'plain Node, us', 'with it, us', 'more, %', 'quartiles, %', 'undisturbed, %'],
-    rows: [...costs].map(([name, pairs]) => [
+    columns: ['', 'us', 'more, %', 'quartiles, %'],
+    rows: variants.map(({ name }) => [
       name,
-      median(pairs.map(({ bare }) => bare)).toFixed(2),
-      median(pairs.map(({ own }) => own)).toFixed(2),
+      median(costs(name)).toFixed(2),
       signed(median(overheads(name))),
       quartiles(overheads(name)),
-      signed(undisturbed(pairs)),
     ]),
     notes: [
-      `Processor time per request, user and system, of the server's process: medians of ${processes * rounds} pairs of rounds`,
-      `of ${requests} requests, by ${connections} connections at a time. Plain Node over itself is noise.`,
-      'Undisturbed: the cheapest quarter of rounds on either side, which spares them other work on the machine, but large',
-      'garbage collections too.',
-      verdict(`${OURS}, median`, median(overheads(OURS)), BUDGET_PERCENT, ' %'),
-      verdict(`${OURS}, undisturbed`, undisturbed(costs.get(OURS)), BUDGET_PERCENT, ' %'),
+      `Processor time per request, user and system, of the server's process: medians of ${count} groups of processes side by`,
+      `side, and in each the lower quartile of ${rounds} rounds of ${requests} requests, by ${connections} connections at once. More is`,
+      `over the mean of the two without a library; what these have over it is noise. ${
+        launcher.length > 0
+          ? 'Servers and clients take turns on one processor.'
+          : 'Servers and clients are on whichever processor is free, which adds to it.'
+      }`,
+      verdict(OURS, median(overheads(OURS)), BUDGET_PERCENT, ' %'),
     ],
     figures: [
       {
         title: figure,
         digits: 1,
-        values: Object.fromEntries(libraries.map(({ name }, place) => [name, spread(overheads(variants[place].name))])),
+        values: Object.fromEntries(libraries.map(({ name }) => [name, spread(overheads(name))])),
       },
     ],
   };
-}
-
-/** @param {{ bare: number, own: number }[]} pairs */
-function undisturbed(pairs) {
-  const [bare, own] = ['bare', 'own'].map((side) =>
-    quantile(
-      pairs.map((pair) => pair[side]),
-      CHEAPEST_QUARTER,
-    ),
-  );
-  return (own / bare - 1) * 100;
 }
 
 module.exports = { measureServingCost, startServing };

@@ -34,54 +34,43 @@ answer({
     answerLength = await lengthOfAnswer(sockets[0]);
   },
 
-  /** On each connection, the next request follows the answer to the one before. */
-  requestsOnOpenConnections: ({ requests }) =>
-    new Promise((resolve) => {
-      let unsent = requests;
-      let unanswered = requests;
-      for (const socket of sockets) sendOn(socket);
+  /**
+   * Requests come in bursts, one on each connection, and a burst follows the answers to the one before: so the server
+   * finds as many at once each time. What it spends on one of them depends on that.
+   */
+  async requestsOnOpenConnections({ requests }) {
+    for (let sent = 0; sent < requests; sent += sockets.length) await Promise.all(sockets.map(requestOn));
+  },
 
-      function sendOn(socket) {
-        let missing = 0;
-        socket.removeAllListeners('data');
-        socket.on('data', (chunk) => {
-          missing -= chunk.length;
-          if (missing > 0) return;
-          unanswered -= 1;
-          if (unanswered === 0) resolve();
-          send();
-        });
-        send();
-
-        function send() {
-          if (unsent === 0) return;
-          unsent -= 1;
-          missing = answerLength;
-          socket.write(KEEP_ALIVE, 'latin1');
-        }
-      }
-    }),
-
-  requestsOnNewConnections: ({ port, connections, requests }) =>
-    new Promise((resolve) => {
-      let unsent = requests;
-      let unanswered = requests;
-      for (let connection = 0; connection < connections; connection += 1) send();
-
-      function send() {
-        if (unsent === 0) return;
-        unsent -= 1;
-        const socket = net.connect(port, '127.0.0.1');
-        socket.resume();
-        socket.once('close', () => {
-          unanswered -= 1;
-          if (unanswered === 0) resolve();
-          send();
-        });
-        socket.write(CLOSE, 'latin1');
-      }
-    }),
+  async requestsOnNewConnections({ port, connections, requests }) {
+    for (let sent = 0; sent < requests; sent += connections) {
+      await Promise.all(Array.from({ length: connections }, () => requestOnNewConnection(port)));
+    }
+  },
 });
+
+/** Resolves when the answer has come. */
+function requestOn(socket) {
+  let missing = answerLength;
+  return new Promise((resolve) => {
+    socket.on('data', function count(chunk) {
+      missing -= chunk.length;
+      if (missing > 0) return;
+      socket.removeListener('data', count);
+      resolve();
+    });
+    socket.write(KEEP_ALIVE, 'latin1');
+  });
+}
+
+/** Resolves when the server has closed the connection. */
+function requestOnNewConnection(port) {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1').resume();
+    socket.once('close', resolve);
+    socket.write(CLOSE, 'latin1');
+  });
+}
 
 async function connected(port) {
   const socket = net.connect(port, '127.0.0.1').setNoDelay();

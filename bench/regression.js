@@ -78,8 +78,8 @@ describe('native calls', () => {
 
 describe('memory of JavaScript', () => {
   for (const [of, command, requests, bound, measured] of [
-    ['a request on a connection that is kept open', 'requestsOnOpenConnections', 4000, 325, 258],
-    ['a request on a connection of its own', 'requestsOnNewConnections', 1600, 250, 199],
+    ['a request on a connection that is kept open', 'requestsOnOpenConnections', 4000, 340, 265],
+    ['a request on a connection of its own', 'requestsOnNewConnections', 1600, 250, 120],
   ]) {
     it(`is hardly allocated for ${of}`, async () => {
       const more = await overPlainNode((library) => allocatedPerRequest(library, command, requests));

@@ -3,6 +3,7 @@
 const assert = require('node:assert/strict');
 const diagnosticsChannel = require('node:diagnostics_channel');
 const { once } = require('node:events');
+const http = require('node:http');
 const net = require('node:net');
 const { describe, it } = require('node:test');
 const { createHttpTerminator } = require('..');
@@ -111,6 +112,24 @@ for (const transport of transports) {
         assert.equal(server.listenerCount('upgrade'), 0);
       });
     }
+
+    it('takes an answer that a handler writes to an upgraded connection for no request', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler, { httpResponseTimeout: 50 });
+      server.on('upgrade', (request, socket) => {
+        // So that an HTTP framework can refuse the upgrade in its own way. It stays there.
+        new http.ServerResponse(request).assignSocket(socket);
+        socket.write(`${SWITCHING}\r\n`);
+      });
+      const client = await connect(transport, server);
+      await client.write(requestText('/socket', UPGRADE));
+      await client.until(/101/);
+      assert.deepEqual(pick(terminator.stats()), { connections: 1, upgraded: 1, requests: 0 });
+      const { cut } = await terminator.terminate();
+      assert.deepEqual(
+        cut.map(({ url }) => url),
+        ['/socket'],
+      );
+    });
 
     it('takes everything off again', async () => {
       const server = transport.createServer({}, (_request, response) => response.end());

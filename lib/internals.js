@@ -155,6 +155,17 @@ function responseOn(socket) {
 }
 
 /**
+ * Whether it answers a request by which HTTP has handed its connection over.
+ *
+ * Without it, such an answer counts as one in flight if somebody assigns it to the connection.
+ *
+ * @param {import('node:http').ServerResponse} response
+ */
+function isToUpgrade(response) {
+  return /** @type {any} */ (response.req).upgrade === true;
+}
+
+/**
  * Those of many on which an answer is being written.
  *
  * @param {readonly Socket[]} sockets
@@ -234,6 +245,7 @@ module.exports = {
   idleSockets,
   isBoundHere,
   isParsed,
+  isToUpgrade,
   listsConnections,
   parserOn,
   receivedOn,

@@ -12,7 +12,7 @@
 const diagnosticsChannel = require('node:diagnostics_channel');
 // Not the global one, which test runners replace by one that stands still, and which takes longer to read.
 const { performance } = require('node:perf_hooks');
-const { parserOn, requestComingInOn, responseOn } = require('./internals');
+const { isToUpgrade, parserOn, requestComingInOn, responseOn } = require('./internals');
 const { attachments } = require('./registry');
 
 /** @typedef {import('node:net').Server} Server */
@@ -227,7 +227,8 @@ function rhythmOn(socket) {
  */
 function requestsOn(socket) {
   const current = responseOn(socket);
-  if (!current) return [];
+  // Who takes over an upgraded connection may write an answer of their own to it.
+  if (!current || isToUpgrade(current)) return [];
   const known = pipelined.get(socket) ?? [];
   const place = known.findIndex(({ response }) => response === current);
   return place === -1 ? [requestOf(socket, current)] : known.slice(place);

@@ -149,6 +149,7 @@ for (const transport of transports) {
       second.detach();
       assert.deepEqual(count(), before);
       assert.ok(!diagnosticsChannel.hasSubscribers('http.server.request.start'));
+      assert.ok(!diagnosticsChannel.hasSubscribers('http.server.response.finish'));
       assert.equal(serverSocket.listenerCount('close'), socketBefore);
       assert.equal(server.listening, true);
       closeEverything(server);

@@ -45,6 +45,7 @@ it('random scripts end as they should', async (test) => {
   assert.deepEqual(whatIsOpen(), before);
   assert.ok(countDescriptors() <= descriptors, `${countDescriptors()} descriptors, and not ${descriptors}`);
   assert.equal(diagnosticsChannel.hasSubscribers('http.server.request.start'), false);
+  assert.equal(diagnosticsChannel.hasSubscribers('http.server.response.finish'), false);
 });
 
 /** What keeps the process alive, besides the limit of the test itself. */

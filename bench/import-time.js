@@ -41,7 +41,7 @@ async function measure({ quick }) {
       ]),
     ],
     notes: [
-      `Medians of ${rounds} pairs of processes side by side, each from start to end and on one processor. An empty process takes ${median(times.get(EMPTY)).toFixed(0)} ms.`,
+      `Medians of ${rounds} pairs of processes side by side, each from start to end${launcher.length > 0 ? ' and on one processor' : ''}. An empty process takes ${median(times.get(EMPTY)).toFixed(0)} ms.`,
       verdict(OURS, median(differences(requiring(OURS, EMPTY), EMPTY)), BUDGET_MS, ' ms'),
     ],
     figures: [

@@ -159,7 +159,7 @@ function start({ server, socket, response }) {
   const current = responseOn(socket);
   if (current === null || current === undefined || current === response) {
     // Other runtimes than Node have assigned the answer before they tell, and so hide which is a connection's first.
-    const key = current === response ? socket : (parserOn(socket) ?? socket);
+    const key = current === response ? socket : keyOf(socket);
     const rhythm = rhythms.get(key);
     if (rhythm === undefined) {
       rhythms.set(key, new Rhythm(now));
@@ -205,8 +205,8 @@ function requestOf(socket, response) {
  * @param {Socket} socket
  */
 function adoptRequests(socket) {
-  rhythms.delete(parserOn(socket) ?? socket);
-  if (responseOn(socket)) rhythms.set(parserOn(socket) ?? socket, new Rhythm(performance.now()));
+  rhythms.delete(keyOf(socket));
+  if (responseOn(socket)) rhythms.set(keyOf(socket), new Rhythm(performance.now()));
 }
 
 /**
@@ -216,7 +216,15 @@ function adoptRequests(socket) {
 function rhythmOn(socket) {
   // Its parser may have served another connection.
   if (responseOn(socket) === undefined) return undefined;
-  return rhythms.get(parserOn(socket) ?? socket) ?? rhythms.get(socket);
+  return rhythms.get(keyOf(socket)) ?? rhythms.get(socket);
+}
+
+/**
+ * @param {Socket} socket
+ * @returns {object} by which its rhythm is kept
+ */
+function keyOf(socket) {
+  return parserOn(socket) ?? socket;
 }
 
 /**

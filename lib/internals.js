@@ -20,16 +20,29 @@ function activeSockets(server) {
 }
 
 /**
- * The sockets on whose HTTP parser no message has begun, though one may have ended. There may be a request in
- * flight; and since Node 26, those on which nothing has come yet are among them.
+ * The sockets on whose HTTP parser no message has begun, though one may have ended; how much has been received on each;
+ * and those of them on which an answer is being written. Since Node 26, those on which nothing has come yet are among
+ * them.
+ *
+ * All of that together, since to touch a socket for the first time takes longest. `bytesRead` asks the handle, too, if the
+ * socket has not been destroyed, but takes up to twice as long.
  *
  * Without it, no connection is one of many; see `QuietConnections`.
  *
  * @param {Server} server
- * @returns {Socket[]}
+ * @returns {{ sockets: Socket[], received: number[], answering: Socket[] }}
  */
-function idleSockets(server) {
-  return parsedSockets(server, 'idle') ?? [];
+function lookAtIdle(server) {
+  const sockets = parserList(server)?.idle() ?? [];
+  const received = new Array(sockets.length);
+  const answering = [];
+  for (let place = 0; place < sockets.length; place += 1) {
+    const { socket } = sockets[place];
+    sockets[place] = socket;
+    received[place] = socket._handle?.bytesRead ?? socket.bytesRead;
+    if (socket._httpMessage) answering.push(socket);
+  }
+  return { sockets, received, answering };
 }
 
 /**
@@ -45,27 +58,31 @@ function httpSockets(server) {
 }
 
 /**
- * What Node's parsers know of their connections, from the list that `closeIdleConnections()` and its like go by. It
+ * @param {Server} server
+ * @param {'active' | 'all'} which
+ * @returns {Socket[] | undefined}
+ */
+function parsedSockets(server, which) {
+  const parsers = parserList(server)?.[which]();
+  // There may be thousands, and this is code that has hardly ever run: a callback for each takes a millisecond.
+  for (let place = 0; place < parsers?.length; place += 1) parsers[place] = parsers[place].socket;
+  return parsers;
+}
+
+/**
+ * What Node's parsers know of their connections, which is the list that `closeIdleConnections()` and its like go by. It
  * has no name but a symbol of Node's own, so it is recognised by its methods.
  *
  * To call `closeIdleConnections()` on a stand-in that shows an empty list would also tell, but only in Node: in
  * other runtimes it closes connections all the same.
  *
  * @param {Server} server
- * @param {'idle' | 'active' | 'all'} which
- * @returns {Socket[] | undefined}
+ * @returns {any}
  */
-function parsedSockets(server, which) {
-  for (const key of Object.getOwnPropertySymbols(server)) {
-    const list = /** @type {any} */ (server)[key];
-    if (typeof list?.[which] === 'function' && typeof list.expired === 'function') {
-      const parsers = list[which]();
-      // There may be thousands, and this is code that has hardly ever run: a callback for each takes a millisecond.
-      for (let place = 0; place < parsers.length; place += 1) parsers[place] = parsers[place].socket;
-      return parsers;
-    }
-  }
-  return undefined;
+function parserList(server) {
+  return Object.getOwnPropertySymbols(server)
+    .map((key) => /** @type {any} */ (server)[key])
+    .find((list) => typeof list?.idle === 'function' && typeof list.expired === 'function');
 }
 
 /**
@@ -75,7 +92,7 @@ function parsedSockets(server, which) {
  * @param {Server} server
  */
 function listsConnections(server) {
-  return parsedSockets(server, 'all') !== undefined;
+  return parserList(server) !== undefined;
 }
 
 /**
@@ -166,35 +183,6 @@ function isToUpgrade(response) {
 }
 
 /**
- * Those of many on which an answer is being written.
- *
- * @param {readonly Socket[]} sockets
- */
-function answeringAmong(sockets) {
-  const answering = [];
-  for (let place = 0; place < sockets.length; place += 1) {
-    if (responseOn(sockets[place])) answering.push(sockets[place]);
-  }
-  return answering;
-}
-
-/**
- * How much has been received on each of many. `bytesRead` asks the handle, too, if the socket has not been destroyed,
- * but takes up to twice as long.
- *
- * @param {readonly Socket[]} sockets
- * @returns {number[]}
- */
-function receivedOn(sockets) {
-  const received = new Array(sockets.length);
-  for (let place = 0; place < sockets.length; place += 1) {
-    const socket = /** @type {any} */ (sockets[place]);
-    received[place] = socket._handle?.bytesRead ?? socket.bytesRead;
-  }
-  return received;
-}
-
-/**
  * The descriptor of a listener's or a connection's socket, or -1. It is good for this tick only: afterwards
  * the number may name another file.
  *
@@ -239,16 +227,14 @@ function isBoundHere(server) {
 module.exports = {
   acceptedSockets,
   activeSockets,
-  answeringAmong,
   descriptorOf,
   httpSockets,
-  idleSockets,
   isBoundHere,
   isParsed,
   isToUpgrade,
   listsConnections,
+  lookAtIdle,
   parserOn,
-  receivedOn,
   requestComingInOn,
   responseOn,
   socketBelow,

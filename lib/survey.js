@@ -4,7 +4,7 @@
 // Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
 const { Intake } = require('./intake');
-const { acceptedSockets, activeSockets, answeringAmong, idleSockets, receivedOn, socketBelow } = require('./internals');
+const { acceptedSockets, activeSockets, lookAtIdle, socketBelow } = require('./internals');
 const native = require('./native');
 const { QuietConnections } = require('./quiet-connections');
 const { isReceiving } = require('./receiving');
@@ -174,18 +174,17 @@ class Survey {
    * is looked at which can't be known later.
    */
   #enterIdle() {
-    /** @type {(Socket | null)[]} */
-    const sockets = idleSockets(this.#server);
-    const idle = /** @type {Socket[]} */ (sockets);
-    const received = receivedOn(idle);
-    const wire = this.#transport === Transport.Plain ? null : receivedOn(idle.map(socketBelow));
-    for (const socket of answeringAmong(idle)) if (!connections.has(socket)) this.#enter(this.#follow(socket));
+    const { sockets, received, answering } = lookAtIdle(this.#server);
+    const wire = this.#transport === Transport.Plain ? null : sockets.map((socket) => socketBelow(socket).bytesRead);
+    for (const socket of answering) if (!connections.has(socket)) this.#enter(this.#follow(socket));
     const someAreKnown = this.#attachment.open.size > 0;
+    /** @type {(Socket | null)[]} */
+    const quiet = sockets;
     for (let place = 0; place < sockets.length; place += 1) {
       // Since Node 26 those that were never used are among the idle ones, too.
-      if (received[place] === 0 || (someAreKnown && connections.has(idle[place]))) sockets[place] = null;
+      if (received[place] === 0 || (someAreKnown && connections.has(sockets[place]))) quiet[place] = null;
     }
-    this.#quiet.fill(sockets, received, wire);
+    this.#quiet.fill(quiet, received, wire);
   }
 
   /**

@@ -231,6 +231,73 @@ for (const transport of transports) {
       assert.equal(report.graceful, true);
       assert.deepEqual(report.requests, { completed: 2, late: 1, cut: 0 });
     });
+
+    describe('have every request answered that was pipelined on them', () => {
+      const paths = ['/1', '/2', '/3'];
+
+      for (const { order, says } of [
+        { order: 'one after the other', says: ['keep-alive', 'keep-alive', 'close'] },
+        // The head of an answer is written when it ends, and nobody can tell it anything before its turn.
+        { order: 'the last one first', says: ['keep-alive', 'keep-alive', 'keep-alive'] },
+      ]) {
+        it(order, async (test) => {
+          const { client, terminator, answer, open } = await pipeline(test, transport, paths);
+          const terminated = terminator.terminate();
+          if (order === 'one after the other') for (const path of paths) await answer(path);
+          else for (const path of [...paths].reverse()) open(path);
+          assert.equal(await client.ended, 'FIN');
+          assert.deepEqual(
+            client.answers.map(({ body, headers }) => [body, headers.connection]),
+            paths.map((path, place) => [`answer to ${path}`, says[place]]),
+          );
+          const report = await terminated;
+          assert.equal(report.graceful, true);
+          assert.deepEqual(report.requests, { completed: 3, late: 0, cut: 0 });
+          assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+        });
+      }
+
+      it('and others that come only then', async (test) => {
+        const { client, terminator, arrived, open } = await pipeline(test, transport, paths);
+        const terminated = terminator.terminate();
+        await client.write(requestText('/4'));
+        await arrived('/4');
+        for (const path of [...paths, '/4']) open(path);
+        assert.equal(await client.ended, 'FIN');
+        assert.deepEqual(
+          client.answers.map(({ body, headers }) => [body, headers.connection]),
+          [...paths, '/4'].map((path) => [`answer to ${path}`, path === '/4' ? 'close' : 'keep-alive']),
+        );
+        assert.deepEqual((await terminated).requests, { completed: 3, late: 1, cut: 0 });
+      });
+
+      it('while it was serving', async (test) => {
+        const { client, terminator, answer } = await pipeline(test, transport, paths);
+        await answer('/1');
+        const terminated = terminator.terminate();
+        await answer('/2');
+        await answer('/3');
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers.length, 3);
+        assert.equal(client.answers[2].headers.connection, 'close');
+        assert.deepEqual((await terminated).requests, { completed: 2, late: 0, cut: 0 });
+      });
+
+      it('or else are listed, as far as they are known', async (test) => {
+        const { client, terminator } = await pipeline(test, transport, paths, { httpResponseTimeout: 20 });
+        const { graceful, requests, cut } = await terminator.terminate();
+        assert.equal(graceful, false);
+        assert.deepEqual(requests, { completed: 0, late: 0, cut: 2 });
+        assert.deepEqual(
+          cut.map(({ method, url }) => [method, url]),
+          [
+            ['GET', '/1'],
+            [null, null],
+          ],
+        );
+        await client.ended;
+      });
+    });
   });
 
   describe(`two terminators on one server, over ${transport.name}`, () => {
@@ -266,6 +333,26 @@ for (const transport of transports) {
       assert.equal((await terminated).requests.cut, 1);
     });
   });
+}
+
+/** Requests in flight on one connection, and a terminator that was created only then. */
+async function pipeline(test, transport, paths, options = { httpResponseTimeout: 60_000 }) {
+  const { handler, arrived, open } = gatedHandler();
+  const server = transport.createServer({}, handler);
+  test.after(() => closeEverything(server));
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const client = await connectInTurn(transport, server);
+  await client.write(paths.map((path) => requestText(path)).join(''));
+  await Promise.all(paths.map(arrived));
+  return { client, terminator: createHttpTerminator({ server, ...options }), arrived, open, answer };
+
+  /** Resolves when the server has ended the answer, which is later than its client sees it, or earlier. */
+  async function answer(path) {
+    const { response } = await arrived(path);
+    const finished = once(response, 'finish');
+    open(path);
+    await finished;
+  }
 }
 
 async function connectBare(test, transport) {

@@ -3,6 +3,7 @@
 const { activeSockets, isParsed } = require('./internals');
 const { Intake } = require('./intake');
 const { Arriving } = require('./native');
+const { isFollowed } = require('./requests');
 const { isRead } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -35,14 +36,15 @@ function isSilent(connection) {
 }
 
 /**
- * Whether a request, or a TLS handshake before it, has been received in part. What is missing of a
- * request that is in flight already does not count.
+ * Whether a request, or a TLS handshake before it, has been received in part, or whole if it is not known. What is missing
+ * of a request that is in flight already does not count.
  *
  * @param {Connection} connection
  * @param {Set<Socket> | undefined} active the sockets on whose parser a message has begun, if known
  */
 function isReceiving({ accepted, attachment, socket, newest }, active) {
   if (newest !== null && !newest.response.req.complete) return false;
+  if (newest !== null && isFollowed(socket, newest.response.req)) return true;
   if (!(socket.bytesRead > 0)) return false;
   // In the middle of a handshake.
   if (attachment.isSecure && socket === accepted) return true;
@@ -59,6 +61,7 @@ function arrivingAfter(connection, request) {
   if (!request.complete) return Arriving.Body;
   // What comes after an upgrade is no request.
   if (connection.hijackedBy !== null) return Arriving.Nothing;
+  if (isFollowed(connection.socket, request)) return Arriving.NextRequest;
   const active = activeSockets(connection.attachment.server);
   if (isReceiving(connection, active) || !isRead(connection.accepted)) return Arriving.NextRequest;
   connection.intake = Intake.fromNow(connection);

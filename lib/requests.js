@@ -228,7 +228,8 @@ function keyOf(socket) {
 }
 
 /**
- * The requests in flight on a socket, oldest first. What was pipelined before the terminator was created is not known.
+ * The requests in flight on a socket, oldest first. Of what was pipelined before the terminator was created, only the one
+ * that is being answered is known; see `isFollowed()`.
  *
  * @param {Socket} socket
  * @returns {Request[]}
@@ -252,9 +253,22 @@ function answeredEarlyOn(socket) {
   return request !== null && !request.complete && !responseOn(socket) ? request : null;
 }
 
+/**
+ * Whether another request has begun behind this one. If it was pipelined before the terminator was created, it is not known
+ * before it is its turn to be answered.
+ *
+ * @param {Socket} socket
+ * @param {IncomingMessage} request
+ */
+function isFollowed(socket, request) {
+  const newest = requestComingInOn(socket);
+  return newest !== null && newest !== request;
+}
+
 exports.Request = Request;
 exports.adoptRequests = adoptRequests;
 exports.answeredEarlyOn = answeredEarlyOn;
+exports.isFollowed = isFollowed;
 exports.onRequest = onRequest;
 exports.requestsOn = requestsOn;
 exports.rhythmOn = rhythmOn;

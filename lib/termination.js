@@ -7,13 +7,13 @@ const { CutList } = require('./cut-list');
 const http1 = require('./http1');
 const http2 = require('./http2');
 const { Intake } = require('./intake');
-const { activeSockets } = require('./internals');
+const { activeSockets, responseOn } = require('./internals');
 const listener = require('./listener');
 const native = require('./native');
 const { isObserved, publish } = require('./observer');
 const { arrivingAfter, intakeOf, isReceiving, isSilent } = require('./receiving');
 const { connections } = require('./registry');
-const { Request } = require('./requests');
+const { Request, isFollowed, requestsOn } = require('./requests');
 const { Survey } = require('./survey');
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -162,13 +162,27 @@ class Termination {
    */
   requestFinished(socket, response) {
     const connection = connections.get(socket);
-    const request = connection?.pipelined[0];
-    // What was pipelined before the terminator was created is not known. HTTP/1 answers in order.
-    if (!connection || request?.response !== response) return;
+    if (connection === undefined) return;
+    if (responseOn(socket) === response) this.#findPipelined(connection);
+    const [request] = connection.pipelined;
+    // HTTP/1 answers in order.
+    if (request?.response !== response) return;
     connection.pipelined.shift();
     const saidClose = http1.saidClose(response);
     const arriving = arrivingAfter(connection, response.req);
     this.perform(native.requestFinished(this.#key, connection.id, arriving, saidClose, request.late));
+    // Before Node writes the head of the next one, unless that has ended already.
+    if (isFollowed(socket, response.req)) nextTick(() => this.#findPipelined(connection));
+  }
+
+  /** @param {Connection} connection on which a request is being answered now that may be one that nobody has told of */
+  #findPipelined(connection) {
+    const [current] = requestsOn(connection.socket);
+    if (!this.#survey.knows(connection) || !current) return;
+    if (current.response === connection.pipelined[0]?.response) return;
+    connection.pipelined.unshift(current);
+    const more = isReceiving(connection, activeSockets(this.#server));
+    this.perform(native.requestStarted(this.#key, connection.id, more));
   }
 
   /**

@@ -94,6 +94,13 @@ let rhythms = new WeakMap();
  */
 let pipelined = new WeakMap();
 
+/**
+ * Those that had requests in flight before anybody listened.
+ *
+ * @type {WeakSet<Socket>}
+ */
+const adopted = new WeakSet();
+
 let watchers = 0;
 let watchersOfAnswers = 0;
 
@@ -206,7 +213,9 @@ function requestOf(socket, response) {
  */
 function adoptRequests(socket) {
   rhythms.delete(keyOf(socket));
-  if (responseOn(socket)) rhythms.set(keyOf(socket), new Rhythm(performance.now()));
+  if (!responseOn(socket)) return;
+  rhythms.set(keyOf(socket), new Rhythm(performance.now()));
+  adopted.add(socket);
 }
 
 /**
@@ -254,13 +263,14 @@ function answeredEarlyOn(socket) {
 }
 
 /**
- * Whether another request has begun behind this one. If it was pipelined before the terminator was created, it is not known
+ * Whether another request has begun behind this one that was pipelined before the terminator was created. It is not known
  * before it is its turn to be answered.
  *
  * @param {Socket} socket
  * @param {IncomingMessage} request
  */
 function isFollowed(socket, request) {
+  if (!adopted.has(socket)) return false;
   const newest = requestComingInOn(socket);
   return newest !== null && newest !== request;
 }

@@ -40,7 +40,7 @@ function lookAtIdle(server) {
     const { socket } = sockets[place];
     sockets[place] = socket;
     received[place] = socket._handle?.bytesRead ?? socket.bytesRead;
-    if (socket._httpMessage) answering.push(socket);
+    if (responseOn(socket)) answering.push(socket);
   }
   return { sockets, received, answering };
 }

@@ -51,14 +51,14 @@ impl Drain {
     /// was told nothing, and may be about to send again; see [`keep_alive`](super::keep_alive). A later one had its
     /// answer told to say so.
     pub(super) fn part_with_answered(&mut self, id: ConnectionId, late: bool, now: Instant) {
-        let until = match self.keep_alive {
-            _ if late => None,
+        let asks_again_until = match self.keep_alive {
             KeepAlive::For(_) => self.window.map(Window::end),
             KeepAlive::Auto => {
                 let rhythm = self.connections[id].rhythm.filter(|_| self.is_loaded(now));
                 rhythm.map(|rhythm| rhythm.goes_on_until(now)).max(Some(now + ASKS_AGAIN_WITHIN))
             }
         };
+        let until = if late { None } else { asks_again_until.max(self.connections[id].accepted_until) };
         match until {
             Some(until) if until > now => self.keep(id, until),
             _ => self.end(id, now),

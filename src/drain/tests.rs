@@ -568,6 +568,21 @@ fn a_connection_that_comes_in_has_time_to_speak() {
 }
 
 #[test]
+fn one_that_came_in_has_that_time_although_its_upload_was_answered_at_once() {
+    let mut scene = Scene::new();
+    scene.terminate();
+    let id = scene.accept(Transport::Plain);
+    scene.turn();
+    assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+    let early = Finished { arriving: Arriving::Body, said_close: false, late: true };
+    assert_eq!(scene.finish(id, early), [Action::HearBody(id)]);
+    scene.drain.handle_body_ended(id, false, scene.now);
+    assert_eq!(scene.pass(SPEAKS_WITHIN - Duration::from_millis(1)), []);
+    assert_eq!(scene.pass(Duration::from_millis(1)), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::Close(id)]);
+}
+
+#[test]
 fn upgraded_connections_have_their_grace() {
     let mut scene = Scene::new();
     let id = scene.open(Transport::Plain);

@@ -9,6 +9,7 @@ const path = require('node:path');
 const { describe, it } = require('node:test');
 const { promisify } = require('node:util');
 const { createHttpTerminator, createProbeServer } = require('..');
+const { gone, manyServers } = require('./support/addresses');
 const { Client, connect, requestText } = require('./support/client');
 const { startProber } = require('./support/prober');
 const { block, gatedHandler, serve } = require('./support/server');
@@ -673,16 +674,16 @@ describe('a process', () => {
       const net = require('node:net');
       const inWorker = \`
         const { createProbeServer } = require('http-terminator-native');
-        createProbeServer({ port: 0, host: '127.0.0.1' }).then(({ port }) => {
+        createProbeServer({ port: 0, host: '${gone}' }).then(({ port }) => {
           require('node:worker_threads').parentPort.postMessage(port);
           setInterval(() => {}, 1000);
         });\`;
       const refused = (port) => new Promise((resolve) => {
-        const socket = net.connect(port, '127.0.0.1');
+        const socket = net.connect(port, '${gone}');
         socket.on('error', (error) => resolve(error.code)).on('connect', () => { socket.destroy(); resolve('connected'); });
       });
       (async () => {
-        const ours = await createProbeServer({ port: 0, host: '127.0.0.1' });
+        const ours = await createProbeServer({ port: 0, host: '${gone}' });
         const workers = Array.from({ length: 3 }, () => new Worker(inWorker, { eval: true }));
         const ports = await Promise.all(workers.map((worker) => new Promise((resolve) => worker.once('message', resolve))));
         console.log(await Promise.all(ports.map(refused)));
@@ -699,7 +700,7 @@ describe('a process', () => {
       const threads = () => require('node:fs').readdirSync('/proc/self/task').length;
       (async () => {
         const before = threads();
-        for (let count = 0; count < 1000; count += 1) await (await createProbeServer({ port: 0, host: '127.0.0.1' })).close();
+        for (let count = 0; count < 1000; count += 1) await (await createProbeServer({ port: 0, host: '${manyServers}' })).close();
         console.log(threads() - before);
       })();`;
     assert.equal(await run(program), '0');

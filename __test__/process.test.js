@@ -5,6 +5,7 @@ const { execFile } = require('node:child_process');
 const path = require('node:path');
 const { describe, it } = require('node:test');
 const { promisify } = require('node:util');
+const { manyServers } = require('./support/addresses');
 
 const root = path.join(__dirname, '..');
 
@@ -122,9 +123,9 @@ describe('a process', () => {
       async function cycle() {
         const server = http.createServer((request, response) => response.end());
         const terminator = createHttpTerminator({ server });
-        server.listen(0, '127.0.0.1');
+        server.listen(0, '${manyServers}');
         await once(server, 'listening');
-        const socket = net.connect(server.address().port, '127.0.0.1');
+        const socket = net.connect(server.address().port, '${manyServers}');
         socket.write('GET / HTTP/1.1\\r\\nHost: localhost\\r\\n\\r\\n');
         await once(socket, 'data');
         const closed = once(socket, 'close');

@@ -3,7 +3,7 @@
 const diagnosticsChannel = require('node:diagnostics_channel');
 const http = require('node:http');
 const http2 = require('node:http2');
-const { once } = require('node:events');
+const { EventEmitter, once } = require('node:events');
 const { setTimeout: delay } = require('node:timers/promises');
 const { WebSocket, WebSocketServer } = require('ws');
 const { createHttpTerminator } = require('../..');
@@ -61,8 +61,11 @@ async function play() {
 
   /** @type {Phase[]} */
   const phases = [{ phase: 'serving', at: -BEFORE_MS }];
+  const told = new EventEmitter();
   const note = (/** @type {any} */ message) => {
-    if (message.server === server && message.phase !== 'terminated') phases.push({ phase: message.phase, at: now() });
+    if (message.server !== server || message.phase === 'terminated') return;
+    phases.push({ phase: message.phase, at: now() });
+    told.emit(message.phase);
   };
   diagnosticsChannel.subscribe('http-terminator:phase', note);
 
@@ -79,8 +82,8 @@ async function play() {
     pipelining(client('two requests at once')),
     streams.row,
     chatting(port, now),
-    coming(client, 'new, during the delay', now, SHUTDOWN_DELAY_MS / 2),
-    coming(client, 'new, later', now, 2 * SHUTDOWN_DELAY_MS),
+    coming(client, 'new, during the delay', once(told, 'delaying'), SHUTDOWN_DELAY_MS / 2),
+    coming(client, 'new, later', once(told, 'draining'), SHUTDOWN_DELAY_MS),
   ];
   // On a busy machine the last stream may be opened later than planned, and would be refused.
   await Promise.all([delay(-now()), streams.opened]);
@@ -152,11 +155,12 @@ async function pipelining(client) {
 /**
  * @param {(title: string) => Client} client
  * @param {string} title
- * @param {Clock} now
- * @param {number} at
+ * @param {Promise<unknown>} begun
+ * @param {number} later in milliseconds
  */
-async function coming(client, title, now, at) {
-  await delay(at - now());
+async function coming(client, title, begun, later) {
+  await begun;
+  await delay(later);
   const newcomer = client(title);
   newcomer.send(ORDER);
   return newcomer.row;

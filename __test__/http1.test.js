@@ -494,6 +494,32 @@ for (const transport of transports) {
         assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
       });
 
+      const chunked = { method: 'POST', headers: { 'Transfer-Encoding': 'chunked' }, body: '1\r\nx\r\n0\r\n\r\n' };
+      const sized = { method: 'POST', headers: { 'Content-Length': 1 }, body: 'x' };
+      for (const [what, paths, first, rest] of [
+        ['a chunked one', ['/1', '/2', '/3'], chunked, {}],
+        ['one with a length', ['/1', '/2', '/3'], sized, {}],
+        ['chunked ones that say the same', ['/1', '/1', '/1'], chunked, chunked],
+        ['ones with a length that say the same', ['/1', '/1', '/1'], sized, sized],
+      ]) {
+        it(`are answered behind ${what}, although its body is not waited for`, async (test) => {
+          const { server, terminator } = await serve(test, transport, (request, response) => {
+            response.end(`answer to ${request.url}`);
+          });
+          const client = await connect(transport, server);
+          await client.write(requestText());
+          await client.until(/answer to/);
+          while (terminator.stats().active > 0) await turn();
+          const requests = paths.map((each, place) => requestText(each, place === 0 ? first : rest));
+          const written = client.write(requests.join(''));
+          const report = await terminator.terminate();
+          await written;
+          assert.equal(await client.ended, 'FIN');
+          assertPipelined(client.answers.slice(1), paths);
+          assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
+        });
+      }
+
       it('are answered when half of the last one is there', async (test) => {
         const { handler, arrived, open } = gatedHandler();
         const { server, terminator } = await serve(test, transport, handler);
@@ -601,6 +627,26 @@ for (const transport of transports) {
         );
         assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
       });
+
+      for (const [what, headers, first, rest] of [
+        ['a body with a length', { 'Content-Length': 2 }, 'x', 'x'],
+        ['a chunked body', { 'Transfer-Encoding': 'chunked' }, '2\r\nx', 'x\r\n0\r\n\r\n'],
+      ]) {
+        it(`may be followed by several at once, behind the rest of ${what}`, async (test) => {
+          const answered = gate();
+          const { server, terminator } = await serve(test, transport, (request, response) => {
+            response.end(`answer to ${request.url}`, answered.open);
+          });
+          const client = await connect(transport, server);
+          await client.write(requestText('/early', { method: 'POST', headers }) + first);
+          await answered.passed;
+          const terminated = terminator.terminate();
+          await client.write(rest + requestText('/2') + requestText('/3'));
+          assert.equal(await client.ended, 'FIN');
+          assertPipelined(client.answers, ['/early', '/2', '/3']);
+          assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
+        });
+      }
 
       it('is waited for if it is another one, behind an answer that says close', async (test) => {
         const [begun, go, followed] = [gate(), gate(), gate()];

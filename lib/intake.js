@@ -1,6 +1,9 @@
 // Keeps account of what is received on a connection during a termination: what belongs to requests that
 // are known, and whether there is more.
 
+const { inputOn } = require('./internals');
+const native = require('./native');
+
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
 
@@ -15,6 +18,14 @@ class Intake {
   #connection;
   #http;
   #wire;
+  /**
+   * The last request that was accounted for.
+   *
+   * @type {IncomingMessage | undefined}
+   */
+  #request;
+  /** Where its head ended, counted as `#http` is. */
+  #headEnd = Number.NaN;
 
   /**
    * @param {Connection} connection
@@ -47,11 +58,15 @@ class Intake {
   }
 
   /**
-   * Nobody knows how much of what comes next belongs to a body, so nothing is concluded from numbers.
+   * A request's body is still coming in. If that is not accounted for, nobody knows how much of what comes next belongs to
+   * it, so nothing is concluded from numbers.
    *
    * @param {Connection} connection
+   * @param {IncomingMessage | null} request
    */
-  static fromMiddle(connection) {
+  static amidBodyOf(connection, request) {
+    const { intake } = connection;
+    if (intake !== null && intake.#request === request) return intake;
     return new Intake(connection, { http: Number.NaN, wire: Number.NaN });
   }
 
@@ -65,21 +80,50 @@ class Intake {
    * Accounts for a request that has just begun, and tells whether more than it has been received: then
    * another one follows on the same connection, in the input that Node is working through.
    *
-   * Nothing tells that directly, but the request's length does. From a chunked body on nobody knows: then the answer is
-   * yes for a client that has pipelined already.
+   * Nothing tells that directly, but the request's length does. Behind a chunked body that has not come whole nobody
+   * knows: then the answer is yes for a client that has pipelined already.
    *
    * @param {IncomingMessage} request
    * @param {boolean} isPipelined whether another one is in flight before it
    */
   accountFor(request, isPipelined) {
-    const length = lengthOf(request);
     const { http, wire } = received(this.#connection);
+    const begin = Number.isNaN(this.#http) ? this.#find(request, http) : this.#http;
+    this.#request = request;
+    this.#headEnd = begin + headLengthOf(request);
+    this.#http = this.#headEnd + this.#bodyLengthOf(request, http - this.#headEnd);
     const tls = this.#connection.socket !== this.#connection.accepted;
-    this.#http += length;
-    this.#wire += tls ? length + RECORD_OVERHEAD : length;
+    this.#wire += this.#http - begin + (tls ? RECORD_OVERHEAD : 0);
     if (Number.isNaN(this.#http)) return isPipelined;
     // Node hands out TLS records one by one, so the next request may have been received, but not yet decrypted.
     return http > this.#http || (tls && wire > this.#wire + OVERLOOKED);
+  }
+
+  /**
+   * Where a request begins behind what nobody knows the length of. If it says the same as what comes before it, that is
+   * taken for it: then there is more than there seems to be, and not less.
+   *
+   * @param {IncomingMessage} request
+   * @param {number} http how much has been received
+   */
+  #find({ method, url }, http) {
+    const input = inputOn(this.#connection.socket) ?? Buffer.alloc(0);
+    const inputBegin = http - input.length;
+    const headEnd = Number.isNaN(this.#headEnd) ? inputBegin : this.#headEnd;
+    const place = input.indexOf(`${method} ${url} HTTP/1.`, Math.max(0, headEnd - inputBegin), 'latin1');
+    return place === -1 ? Number.NaN : inputBegin + place;
+  }
+
+  /**
+   * @param {IncomingMessage} request
+   * @param {number} received how much there is of its body, and of what may have come behind it
+   */
+  #bodyLengthOf({ headers }, received) {
+    if (headers['transfer-encoding'] === undefined) return Number(headers['content-length'] ?? 0);
+    const input = received > 0 ? inputOn(this.#connection.socket) : null;
+    // A body begins in the input in which its head ends.
+    if (input === null || received > input.length) return Number.NaN;
+    return native.chunkedLength(input.subarray(-received)) ?? Number.NaN;
   }
 }
 
@@ -90,16 +134,15 @@ function received({ accepted, socket }) {
 }
 
 /**
- * How long a request was on the wire, if its headers were written in the usual way.
+ * How long a request's head was on the wire, if its headers were written in the usual way.
  *
  * @param {IncomingMessage} request
  */
-function lengthOf({ method = '', url = '', headers, rawHeaders }) {
-  if (headers['transfer-encoding'] !== undefined) return Number.NaN;
+function headLengthOf({ method = '', url = '', rawHeaders }) {
   const requestLine = `${method} ${url} HTTP/1.1\r\n`.length;
   // Each name and each value is followed by two bytes: a colon and a space, a carriage return and a newline.
   const fields = rawHeaders.reduce((length, part) => length + part.length + 2, 0);
-  return requestLine + fields + '\r\n'.length + Number(headers['content-length'] ?? 0);
+  return requestLine + fields + '\r\n'.length;
 }
 
 exports.Intake = Intake;

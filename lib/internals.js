@@ -147,6 +147,18 @@ function requestComingInOn(socket) {
 }
 
 /**
+ * What was read from this socket last. While a request starts, its parser is working through that.
+ *
+ * Without it, the end of a chunked body is known only when the parser has come to it.
+ *
+ * @param {Socket} socket
+ * @returns {Buffer | null}
+ */
+function inputOn(socket) {
+  return /** @type {any} */ (socket).parser?.getCurrentBuffer?.() ?? null;
+}
+
+/**
  * Whether HTTP/1 is spoken on this socket. It is not yet below a TLS handshake, and no more after an upgrade.
  *
  * Without it, a handshake that has begun is waited for as long as half a request, and so is what a tunnel was
@@ -229,6 +241,7 @@ module.exports = {
   activeSockets,
   descriptorOf,
   httpSockets,
+  inputOn,
   isBoundHere,
   isParsed,
   isToUpgrade,

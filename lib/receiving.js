@@ -58,7 +58,10 @@ function isReceiving({ accepted, attachment, socket, newest }, active) {
  * @param {IncomingMessage} request
  */
 function arrivingAfter(connection, request) {
-  if (!request.complete) return Arriving.Body;
+  if (!request.complete) {
+    connection.intake = Intake.amidBodyOf(connection, request);
+    return Arriving.Body;
+  }
   // What comes after an upgrade is no request.
   if (connection.hijackedBy !== null) return Arriving.Nothing;
   if (isFollowed(connection.socket, request)) return Arriving.NextRequest;

@@ -4,7 +4,7 @@
 // Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
 const { Intake } = require('./intake');
-const { acceptedSockets, activeSockets, lookAtIdle, socketBelow } = require('./internals');
+const { acceptedSockets, activeSockets, lookAtIdle, requestComingInOn, socketBelow } = require('./internals');
 const native = require('./native');
 const { QuietConnections } = require('./quiet-connections');
 const { isReceiving } = require('./receiving');
@@ -266,6 +266,7 @@ class Survey {
     }
     if (connection.isAnsweredEarly) {
       // To the parser, the rest of its body looks like half a request.
+      connection.intake = Intake.amidBodyOf(connection, requestComingInOn(connection.socket));
       this.#perform(native.answeredEarly(this.#key, connection.id));
       return;
     }

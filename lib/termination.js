@@ -291,7 +291,6 @@ class Termination {
           http1.linger(connection);
           break;
         case ActionKind.HearBody:
-          connection.intake = Intake.fromMiddle(connection);
           http1.hearBody(connection, (request) => this.#bodyEnded(connection, request));
           break;
         case ActionKind.HearOut:

@@ -24,6 +24,7 @@ use napi::{Error, Result, Status};
 use napi_derive::napi;
 use slab::Slab;
 
+use crate::chunked;
 use crate::drain::{self, ConnectionId, KeepAlive, Plan};
 use crate::driver::{Driver, Wake};
 use crate::kernel;
@@ -261,6 +262,12 @@ pub fn unread(descriptors: &[i32], count: u32) -> Option<Vec<u32>> {
 #[napi(catch_unwind)]
 pub fn duplicate(descriptor: i32) -> Option<i32> {
     kernel::duplicate(descriptor).ok()
+}
+
+/// How long the chunked body is that the input begins with, if that holds all of it.
+#[napi(catch_unwind)]
+pub fn chunked_length(input: &[u8]) -> Option<u32> {
+    chunked::length(input).map(to_u32)
 }
 
 /// The actions that are due now.

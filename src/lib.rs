@@ -15,6 +15,7 @@
 //! and what time it is, and answers with actions. [`driver`] owns one machine per server, reads the
 //! clock and keeps the deadline with an [`alarm`] that does not depend on Node's event loop.
 //! [`kernel`] sees what Node does not: connections it has not accepted and bytes it has not read.
+//! [`chunked`] finds the end of a body before Node's parser has come to it.
 //! [`enforcement`] ends the process when JavaScript has failed to do so in time.
 //! [`probe`] answers health probes on a thread of its own, from what [`watch`] shows of the drivers.
 //! [`binding`] is the hallway to JavaScript, which carries the actions out in the same tick.
@@ -32,6 +33,7 @@
 
 pub mod alarm;
 pub mod binding;
+pub mod chunked;
 pub mod drain;
 pub mod driver;
 pub mod enforcement;

@@ -520,6 +520,46 @@ for (const transport of transports) {
         });
       }
 
+      it('are answered behind one that is answered while Node works through them', async (test) => {
+        const { server, terminator } = await serve(test, transport, async (request, response) => {
+          if (request.url === '/1') await null;
+          if (request.url === '/2') await turn();
+          response.end(`answer to ${request.url}`);
+        });
+        const client = await connect(transport, server);
+        await client.write(requestText());
+        await client.until(/answer to/);
+        while (terminator.stats().active > 0) await turn();
+        const paths = ['/1', '/2', '/3', '/4'];
+        const requests = paths.map((each) => requestText(each, each === '/2' ? chunked : {}));
+        const written = client.write(requests.join(''));
+        const report = await terminator.terminate();
+        await written;
+        assert.equal(await client.ended, 'FIN');
+        assertPipelined(client.answers.slice(1), paths);
+        assert.deepEqual(report.requests, { completed: 0, late: 4, cut: 0 });
+      });
+
+      for (const place of [1, 10, -3, -2, -1]) {
+        const where = place > 0 ? `after byte ${place}` : `${-place} from its end`;
+        it(`are answered behind one whose head was cut in two, ${where}, on a reused connection`, async (test) => {
+          const { server, terminator } = await serve(test, transport, (request, response) => {
+            response.end(`answer to ${request.url}`);
+          });
+          const client = await connect(transport, server);
+          const [before, first, second] = [requestText(), requestText('/1'), requestText('/2')];
+          await client.write(before);
+          await client.until(/answer to/);
+          await client.write(first.slice(0, place));
+          await bytesRead(client.serverSocket, (before + first.slice(0, place)).length);
+          const terminated = terminator.terminate();
+          await client.write(first.slice(place) + second);
+          assert.equal(await client.ended, 'FIN');
+          assertPipelined(client.answers.slice(1), ['/1', '/2']);
+          assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
+        });
+      }
+
       it('are answered when half of the last one is there', async (test) => {
         const { handler, arrived, open } = gatedHandler();
         const { server, terminator } = await serve(test, transport, handler);

@@ -70,6 +70,15 @@ class Intake {
     return new Intake(connection, { http: Number.NaN, wire: Number.NaN });
   }
 
+  /**
+   * Half a request has come, and nobody knows how much of what was received is older.
+   *
+   * @param {Connection} connection
+   */
+  static amidHead(connection) {
+    return new Intake(connection, { http: Number.NaN, wire: received(connection).wire });
+  }
+
   /** Whether nothing was received that is not accounted for. */
   get isSilent() {
     const { http, wire } = received(this.#connection);
@@ -88,9 +97,10 @@ class Intake {
    */
   accountFor(request, isPipelined) {
     const { http, wire } = received(this.#connection);
-    const begin = Number.isNaN(this.#http) ? this.#find(request, http) : this.#http;
+    const head = headOf(request);
+    const begin = Number.isNaN(this.#http) ? this.#find(head, http) : this.#http;
     this.#request = request;
-    this.#headEnd = begin + headLengthOf(request);
+    this.#headEnd = begin + head.length;
     this.#http = this.#headEnd + this.#bodyLengthOf(request, http - this.#headEnd);
     const tls = this.#connection.socket !== this.#connection.accepted;
     this.#wire += this.#http - begin + (tls ? RECORD_OVERHEAD : 0);
@@ -100,18 +110,21 @@ class Intake {
   }
 
   /**
-   * Where a request begins behind what nobody knows the length of. If it says the same as what comes before it, that is
-   * taken for it: then there is more than there seems to be, and not less.
+   * Where a request begins behind what nobody knows the length of. If that says the same as the request, it is taken for
+   * it: then there is more than there seems to be, and not less.
    *
-   * @param {IncomingMessage} request
+   * @param {string} head
    * @param {number} http how much has been received
    */
-  #find({ method, url }, http) {
-    const input = inputOn(this.#connection.socket) ?? Buffer.alloc(0);
+  #find(head, http) {
+    const input = inputOn(this.#connection.socket)?.toString('latin1') ?? '';
     const inputBegin = http - input.length;
-    const headEnd = Number.isNaN(this.#headEnd) ? inputBegin : this.#headEnd;
-    const place = input.indexOf(`${method} ${url} HTTP/1.`, Math.max(0, headEnd - inputBegin), 'latin1');
-    return place === -1 ? Number.NaN : inputBegin + place;
+    const whole = input.indexOf(head, Number.isNaN(this.#headEnd) ? 0 : this.#headEnd - inputBegin);
+    if (whole !== -1) return inputBegin + whole;
+    // It began in what was read before.
+    let rest = Math.min(head.length - 1, input.length);
+    while (rest > 0 && !input.startsWith(head.slice(-rest))) rest -= 1;
+    return rest > 0 ? inputBegin + rest - head.length : Number.NaN;
   }
 
   /**
@@ -134,15 +147,16 @@ function received({ accepted, socket }) {
 }
 
 /**
- * How long a request's head was on the wire, if its headers were written in the usual way.
+ * A request's head as it was on the wire, if it was written in the usual way.
  *
  * @param {IncomingMessage} request
  */
-function headLengthOf({ method = '', url = '', rawHeaders }) {
-  const requestLine = `${method} ${url} HTTP/1.1\r\n`.length;
-  // Each name and each value is followed by two bytes: a colon and a space, a carriage return and a newline.
-  const fields = rawHeaders.reduce((length, part) => length + part.length + 2, 0);
-  return requestLine + fields + '\r\n'.length;
+function headOf({ method, url, httpVersion, rawHeaders }) {
+  let head = `${method} ${url} HTTP/${httpVersion}\r\n`;
+  for (let place = 0; place < rawHeaders.length; place += 2) {
+    head += `${rawHeaders[place]}: ${rawHeaders[place + 1]}\r\n`;
+  }
+  return `${head}\r\n`;
 }
 
 exports.Intake = Intake;

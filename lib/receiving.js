@@ -67,7 +67,8 @@ function arrivingAfter(connection, request) {
   if (isFollowed(connection.socket, request)) return Arriving.NextRequest;
   const active = activeSockets(connection.attachment.server);
   if (isReceiving(connection, active) || !isRead(connection.accepted)) return Arriving.NextRequest;
-  connection.intake = Intake.fromNow(connection);
+  // While another one is in flight, Node's parser may be in the middle of its input.
+  if (connection.newest === null) connection.intake = Intake.fromNow(connection);
   return Arriving.Nothing;
 }
 

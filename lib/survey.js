@@ -275,7 +275,9 @@ class Survey {
     // Where the parsers are not known, what has come since the last look may still be half a request.
     if (active === undefined && connection.intake !== null) return;
     const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
-    connection.intake = first ? Intake.fromBeginning(connection) : Intake.fromNow(connection);
+    if (first) connection.intake = Intake.fromBeginning(connection);
+    else if (!receiving || isFollowed) connection.intake = Intake.fromNow(connection);
+    else connection.intake ??= Intake.amidHead(connection);
   }
 
   /** Finds the connections for which the kernel holds what may be a request. */

@@ -8,7 +8,10 @@ const { FAR } = require('./script');
 const CHUNK = 10_000;
 
 class Http1Client extends Player {
-  /** In the order in which they were begun; `begin` and `end` are places in all that this client writes. */
+  /**
+   * In the order in which they were begun; `begin` and `end` are places in all that this client writes, and `writtenUpTo`
+   * is how far it wrote when it wrote the end of the head.
+   */
   requests = [];
   /** All that is to be written, how far that was done, and how far the kernel has it. */
   #text = '';
@@ -105,7 +108,7 @@ class Http1Client extends Player {
     const url = `/${this.number}/${this.requests.length}`;
     const { text, headLength } = written(url, body);
     const begin = this.#text.length;
-    const request = { url, begin, headEnd: begin + headLength, end: begin + text.length, answer };
+    const request = { url, begin, headEnd: begin + headLength, end: begin + text.length, answer, writtenUpTo: 0 };
     this.#text += text;
     this.requests.push(request);
     this.director.expect(url, answer);
@@ -116,6 +119,9 @@ class Http1Client extends Player {
     const upTo = this.#given + Math.ceil((this.#text.length - this.#given) * part);
     if (upTo === this.#given) return;
     const text = this.#text.slice(this.#given, upTo);
+    for (const request of this.requests) {
+      if (this.#given < request.headEnd && request.headEnd <= upTo) request.writtenUpTo = upTo;
+    }
     this.#given = upTo;
     if (this.director.hasClosed(this)) this.wroteTooLate = true;
     const handedOver = () => {

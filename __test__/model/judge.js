@@ -6,6 +6,9 @@ const { answerTo, FAR } = require('./script');
 /** By how much a termination may be late on a busy machine. */
 const SLACK_MS = 5_000;
 
+/** How many bytes Node reads from a socket in one go, if it has so many. */
+const READ_AT_ONCE = 65_536;
+
 /** @returns {string[]} */
 function judge(director) {
   const judgement = new Judgement(director);
@@ -96,8 +99,6 @@ class Judgement {
       const whole = answer?.whole ?? false;
       const known = requests.get(url);
       const next = client.requests[place + 1];
-      // Its handler answered before the rest had come. At the deadline that is read no more, and a reset may take the answer.
-      const isEarly = end > request.headEnd && request.answer.after !== 'body';
       // A reset takes with it what its client has not read yet.
       const behind = client.requests.slice(place + 1);
       const cut =
@@ -113,13 +114,14 @@ class Judgement {
             if (!this.#mayBeBodyOf(client.requests[place - 1])) this.#halved.add(client.number);
           } else if (!this.listed.has(url)) this.#wrong(`${url} was lost`);
           if (!this.reachedDeadline && !unknown) this.#wrong(`${url} was cut before the deadline`);
-        } else if (known && !this.listed.has(url) && !(isEarly && this.#isWrittenLate(known))) {
+        } else if (known && !this.listed.has(url) && !(isEarly(request) && this.#isWrittenLate(known))) {
           this.#wrong(`the handler for ${url} ran for nothing`);
         }
       }
-      // Its handler has said so, or the answer could.
-      if (request.answer.connection === 'close' || (isEarly && answer?.headers?.connection !== 'keep-alive'))
-        isOver = true;
+      // Its handler has said so, or the answer could, unless what came behind the body was read together with its head.
+      const saysClose = isEarly(request) && answer?.headers?.connection !== 'keep-alive';
+      const mayClose = saysClose && (unknown || !this.#isReadWithNext(client, place));
+      if (request.answer.connection === 'close' || mayClose) isOver = true;
       // Who breaks off in the middle of a request is told so by Node.
       const isOurs = answer?.status === 200;
       if (whole && isOurs && next && !isOver && /close/.test(answer.headers.connection)) {
@@ -127,6 +129,8 @@ class Judgement {
           this.#wrong(`close on ${url}, though ${next.url} had been received`);
         if (requests.get(next.url)?.startedAt < known?.answeringAt)
           this.#wrong(`close on ${url}, though ${next.url} had come`);
+        if (!unknown && this.#isReadWithNext(client, place))
+          this.#wrong(`close on ${url}, though ${next.url} was read with it`);
       }
     });
     if (wants && !isOver && endedBy !== 'FIN') this.#explain(client);
@@ -139,6 +143,13 @@ class Judgement {
       const ended = requests.get(url)?.finishedAt < terminatedAt && answer.connection === 'close';
       return ended && (place < pipelined.length - 1 || (end > headEnd && answer.after !== 'body'));
     });
+  }
+
+  /** Whether the head of a request was read together with all of the next request. */
+  #isReadWithNext({ requests }, place) {
+    const [{ writtenUpTo }, next] = requests.slice(place);
+    const isReadAtOnce = !this.director.transport.secure && requests.at(-1).end < READ_AT_ONCE;
+    return isReadAtOnce && next !== undefined && next.end <= writtenUpTo;
   }
 
   /** Whether a part of a request was written only during the termination. */
@@ -185,6 +196,9 @@ class Judgement {
   #explain(client) {
     const urls = [...client.requests.map(({ url }) => url), `/${client.number}/switch`];
     if (urls.some((url) => this.listed.has(url)) || client.wroteTooLate || client.endedBy === 'FIN') return;
+    // All is answered, and the rest of the last body is read no more.
+    const { answers, requests } = client;
+    if (this.reachedDeadline && isEarly(requests.at(-1)) && answers[requests.length - 1]?.whole) return;
     // It may have come in the very turn in which everything was cut.
     if (this.reachedDeadline && client.requests.some((request) => this.#isLate(request, client))) return;
     this.#halved.add(client.number);
@@ -217,6 +231,14 @@ class Judgement {
   #wrong(what) {
     this.wrong.push(what);
   }
+}
+
+/**
+ * Whether a handler answers before the rest of its request has come. At the deadline that is read no more, and a reset may
+ * take the answer.
+ */
+function isEarly(request) {
+  return request !== undefined && request.end > request.headEnd && request.answer.after !== 'body';
 }
 
 function describe(value) {

@@ -540,25 +540,77 @@ for (const transport of transports) {
         assert.deepEqual(report.requests, { completed: 0, late: 4, cut: 0 });
       });
 
-      for (const place of [1, 10, -3, -2, -1]) {
-        const where = place > 0 ? `after byte ${place}` : `${-place} from its end`;
-        it(`are answered behind one whose head was cut in two, ${where}, on a reused connection`, async (test) => {
-          const { server, terminator } = await serve(test, transport, (request, response) => {
-            response.end(`answer to ${request.url}`);
+      for (const [what, first, second] of [
+        ['one', requestText('/1'), requestText('/2')],
+        ['one that says the same', requestText('/1'), requestText('/1')],
+        ['one without spaces', requestText('/1').replace(': ', ':'), requestText('/2')],
+      ]) {
+        for (const place of [1, 10, -3, -2, -1]) {
+          const where = place > 0 ? `after byte ${place}` : `${-place} from its end`;
+          it(`are answered behind ${what} whose head was cut in two, ${where}, on a reused connection`, async (test) => {
+            const { server, terminator } = await serve(test, transport, (request, response) => {
+              response.end(`answer to ${request.url}`);
+            });
+            const client = await connect(transport, server);
+            await client.write(requestText());
+            await client.until(/answer to/);
+            await client.write(first.slice(0, place));
+            await bytesRead(client.serverSocket, (requestText() + first.slice(0, place)).length);
+            const terminated = terminator.terminate();
+            await client.write(first.slice(place) + second);
+            assert.equal(await client.ended, 'FIN');
+            assertPipelined(client.answers.slice(1), ['/1', second === first ? '/1' : '/2']);
+            assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
           });
-          const client = await connect(transport, server);
-          const [before, first, second] = [requestText(), requestText('/1'), requestText('/2')];
-          await client.write(before);
-          await client.until(/answer to/);
-          await client.write(first.slice(0, place));
-          await bytesRead(client.serverSocket, (before + first.slice(0, place)).length);
-          const terminated = terminator.terminate();
-          await client.write(first.slice(place) + second);
-          assert.equal(await client.ended, 'FIN');
-          assertPipelined(client.answers.slice(1), ['/1', '/2']);
-          assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
-        });
+        }
       }
+
+      it('are answered behind one that was cut in two itself, the rest of it being in the kernel', async (test) => {
+        const go = gate();
+        const { server, terminator } = await serve(test, transport, async (request, response) => {
+          if (request.url === '/1') await go.passed;
+          response.end(`answer to ${request.url}`);
+        });
+        const client = await connect(transport, server);
+        const [first, third] = ['/1', '/3'].map((each) => requestText(each));
+        const second = requestText('/2', { headers: { Length: 'x'.repeat(500) } });
+        const [half, rest] = [first + second.slice(0, -3), second.slice(-3) + third];
+        await client.write(half);
+        await bytesRead(client.serverSocket, half.length);
+        const written = client.write(rest);
+        const terminated = terminator.terminate();
+        await written;
+        await bytesRead(client.serverSocket, half.length + rest.length);
+        go.open();
+        assert.equal(await client.ended, 'FIN');
+        assertPipelined(client.answers, ['/1', '/2', '/3']);
+        assert.deepEqual((await terminated).requests, { completed: 1, late: 2, cut: 0 });
+      });
+
+      it('are answered one after another behind the rest of a body', async (test) => {
+        const go = gate();
+        const { server, terminator } = await serve(test, transport, async (request, response) => {
+          if (request.url === '/1') for await (const _ of request);
+          if (request.url === '/2') await go.passed;
+          response.end(`answer to ${request.url}`);
+          if (request.url === '/3') go.open();
+        });
+        const client = await connect(transport, server);
+        const upload = requestText('/1', {
+          method: 'POST',
+          headers: { 'Content-Length': 1000 },
+          body: 'x'.repeat(1000),
+        });
+        await client.write(upload.slice(0, -500));
+        await bytesRead(client.serverSocket, upload.length - 500);
+        const terminated = terminator.terminate();
+        await client.write(upload.slice(-500) + requestText('/2'));
+        await client.until(/answer to \/1/);
+        await client.write(requestText('/3'));
+        assert.equal(await client.ended, 'FIN');
+        assertPipelined(client.answers, ['/1', '/2', '/3']);
+        assert.deepEqual((await terminated).requests, { completed: 1, late: 2, cut: 0 });
+      });
 
       it('are answered when half of the last one is there', async (test) => {
         const { handler, arrived, open } = gatedHandler();

@@ -9,33 +9,51 @@ const native = require('./native');
 
 // What TLS adds to each record: RFC 8446, section 5.2, and RFC 5288, section 3, for the ciphers in use.
 const RECORD_OVERHEAD = 22;
+/** How much is in one at most: RFC 8446, section 5.1. */
+const RECORD_AT_MOST = 2 ** 14;
 // A request may come in more records than one. What they add must not be taken for a further request:
 // an answer that then says keep-alive would make its client reuse a connection that is about to close.
 // So up to two small records are overlooked, which is less than any browser or agent sends as a request.
 const OVERLOOKED = 64;
 
+const HEAD_END = '\r\n\r\n';
+const NO_INPUT = Buffer.alloc(0);
+
 class Intake {
   #connection;
+  /** How much is accounted for of what was received on the socket that HTTP is spoken on; NaN if nobody knows. */
   #http;
+  /** The same on the socket below, and of how much on the one above that is the account. */
   #wire;
+  #above;
+  /** Whether the next request to begin is one of which a part has come before. */
+  #isAmidHead = false;
   /**
-   * The last request that was accounted for.
+   * The last request that was accounted for, and where its head ended.
    *
    * @type {IncomingMessage | undefined}
    */
   #request;
-  /** Where its head ended, counted as `#http` is. */
   #headEnd = Number.NaN;
+  /**
+   * What was read last, and how much had been received then: to ask Node for it is to copy it.
+   *
+   * @type {Buffer}
+   */
+  #input = NO_INPUT;
+  #inputEnd = Number.NaN;
 
   /**
    * @param {Connection} connection
    * @param {{ http: number, wire: number }} accounted how much of what was received is accounted for:
    * on the socket that HTTP is spoken on, and on the one below
+   * @param {number} [above] what the latter is the account of, if the former is not known
    */
-  constructor(connection, { http, wire }) {
+  constructor(connection, { http, wire }, above = http) {
     this.#connection = connection;
     this.#http = http;
     this.#wire = wire;
+    this.#above = above;
   }
 
   /**
@@ -58,25 +76,34 @@ class Intake {
   }
 
   /**
-   * A request's body is still coming in. If that is not accounted for, nobody knows how much of what comes next belongs to
-   * it, so nothing is concluded from numbers.
+   * The connection's account while a request's body is coming in. Unless that is accounted for, nobody knows how much of
+   * what comes next belongs to it.
    *
    * @param {Connection} connection
    * @param {IncomingMessage | null} request
    */
-  static amidBodyOf(connection, request) {
+  static amidBody(connection, request) {
     const { intake } = connection;
-    if (intake !== null && intake.#request === request) return intake;
-    return new Intake(connection, { http: Number.NaN, wire: Number.NaN });
+    return intake !== null && intake.#request === request ? intake : Intake.#fromUnknown(connection);
   }
 
   /**
-   * Half a request has come, and nobody knows how much of what was received is older.
+   * The connection's account when half a head has come. Unless there is one already, nobody knows how much of what was
+   * received is older.
    *
    * @param {Connection} connection
    */
   static amidHead(connection) {
-    return new Intake(connection, { http: Number.NaN, wire: received(connection).wire });
+    if (connection.intake !== null && !Number.isNaN(connection.intake.#http)) return connection.intake;
+    const intake = Intake.#fromUnknown(connection);
+    intake.#isAmidHead = true;
+    return intake;
+  }
+
+  /** @param {Connection} connection */
+  static #fromUnknown(connection) {
+    const { http, wire } = received(connection);
+    return new Intake(connection, { http: Number.NaN, wire }, http);
   }
 
   /** Whether nothing was received that is not accounted for. */
@@ -98,45 +125,60 @@ class Intake {
   accountFor(request, isPipelined) {
     const { http, wire } = received(this.#connection);
     const head = headOf(request);
-    const begin = Number.isNaN(this.#http) ? this.#find(head, http) : this.#http;
-    this.#request = request;
-    this.#headEnd = begin + head.length;
-    this.#http = this.#headEnd + this.#bodyLengthOf(request, http - this.#headEnd);
+    const headEnd = Number.isNaN(this.#http) ? this.#findHeadEnd(request, head, http) : this.#http + head.length;
+    const end = headEnd + this.#bodyLengthOf(request, headEnd, http);
     const tls = this.#connection.socket !== this.#connection.accepted;
-    this.#wire += this.#http - begin + (tls ? RECORD_OVERHEAD : 0);
-    if (Number.isNaN(this.#http)) return isPipelined;
+    this.#wire += end - this.#above + (tls ? overheadOf(end - this.#above) : 0);
+    this.#above = end;
+    this.#http = end;
+    this.#request = request;
+    this.#headEnd = headEnd;
+    this.#isAmidHead = false;
+    if (Number.isNaN(end)) return isPipelined;
     // Node hands out TLS records one by one, so the next request may have been received, but not yet decrypted.
-    return http > this.#http || (tls && wire > this.#wire + OVERLOOKED);
+    return http > end || (tls && wire > this.#wire + OVERLOOKED);
   }
 
   /**
-   * Where a request begins behind what nobody knows the length of. If that says the same as the request, it is taken for
-   * it: then there is more than there seems to be, and not less.
+   * Where a head ends that begins nobody knows where. In doubt it is the first place that may be it: then there is more
+   * than there seems to be, and not less.
    *
+   * @param {IncomingMessage} request
    * @param {string} head
    * @param {number} http how much has been received
    */
-  #find(head, http) {
-    const input = inputOn(this.#connection.socket)?.toString('latin1') ?? '';
-    const inputBegin = http - input.length;
-    const whole = input.indexOf(head, Number.isNaN(this.#headEnd) ? 0 : this.#headEnd - inputBegin);
-    if (whole !== -1) return inputBegin + whole;
-    // It began in what was read before.
-    let rest = Math.min(head.length - 1, input.length);
-    while (rest > 0 && !input.startsWith(head.slice(-rest))) rest -= 1;
-    return rest > 0 ? inputBegin + rest - head.length : Number.NaN;
+  #findHeadEnd({ method, url }, head, http) {
+    const input = this.#inputUpTo(http).toString('latin1');
+    const begin = http - input.length;
+    if (this.#isAmidHead) return begin + restLengthOf(head, input);
+    // Behind the rest of a body.
+    const from = Number.isNaN(this.#headEnd) ? 0 : this.#headEnd - begin;
+    const line = input.indexOf(`${method} ${url} HTTP/1.`, from);
+    const end = line === -1 ? -1 : input.indexOf(HEAD_END, line);
+    return end === -1 ? Number.NaN : begin + end + HEAD_END.length;
   }
 
   /**
    * @param {IncomingMessage} request
-   * @param {number} received how much there is of its body, and of what may have come behind it
+   * @param {number} headEnd
+   * @param {number} http how much has been received
    */
-  #bodyLengthOf({ headers }, received) {
+  #bodyLengthOf({ headers }, headEnd, http) {
     if (headers['transfer-encoding'] === undefined) return Number(headers['content-length'] ?? 0);
-    const input = received > 0 ? inputOn(this.#connection.socket) : null;
+    const behind = http - headEnd;
+    const input = behind > 0 ? this.#inputUpTo(http) : NO_INPUT;
     // A body begins in the input in which its head ends.
-    if (input === null || received > input.length) return Number.NaN;
-    return native.chunkedLength(input.subarray(-received)) ?? Number.NaN;
+    if (!(behind <= input.length)) return Number.NaN;
+    return native.chunkedLength(input.subarray(-behind)) ?? Number.NaN;
+  }
+
+  /** @param {number} http how much has been received */
+  #inputUpTo(http) {
+    if (this.#inputEnd !== http) {
+      this.#input = inputOn(this.#connection.socket) ?? NO_INPUT;
+      this.#inputEnd = http;
+    }
+    return this.#input;
   }
 }
 
@@ -144,6 +186,11 @@ class Intake {
 function received({ accepted, socket }) {
   const wire = accepted.bytesRead;
   return { http: socket === accepted ? wire : socket.bytesRead, wire };
+}
+
+/** @param {number} length of what was sent over TLS */
+function overheadOf(length) {
+  return RECORD_OVERHEAD * Math.max(1, Math.ceil(length / RECORD_AT_MOST));
 }
 
 /**
@@ -157,6 +204,21 @@ function headOf({ method, url, httpVersion, rawHeaders }) {
     head += `${rawHeaders[place]}: ${rawHeaders[place + 1]}\r\n`;
   }
   return `${head}\r\n`;
+}
+
+/**
+ * How much of the input belongs to a head that had begun before. If it was not written in the usual way, and even its end
+ * is cut in two, a line may be taken for its last one.
+ *
+ * @param {string} head
+ * @param {string} input
+ * @returns {number} NaN if there is no end of a head
+ */
+function restLengthOf(head, input) {
+  const lengths = [1, 2, 3].filter((length) => input.startsWith(HEAD_END.slice(-length)));
+  const whole = input.indexOf(HEAD_END);
+  if (whole !== -1) lengths.push(whole + HEAD_END.length);
+  return lengths.filter((length) => head.endsWith(input.slice(0, length))).at(-1) ?? lengths[0] ?? Number.NaN;
 }
 
 exports.Intake = Intake;

@@ -59,14 +59,18 @@ function isReceiving({ accepted, attachment, socket, newest }, active) {
  */
 function arrivingAfter(connection, request) {
   if (!request.complete) {
-    connection.intake = Intake.amidBodyOf(connection, request);
+    connection.intake = Intake.amidBody(connection, request);
     return Arriving.Body;
   }
   // What comes after an upgrade is no request.
   if (connection.hijackedBy !== null) return Arriving.Nothing;
   if (isFollowed(connection.socket, request)) return Arriving.NextRequest;
   const active = activeSockets(connection.attachment.server);
-  if (isReceiving(connection, active) || !isRead(connection.accepted)) return Arriving.NextRequest;
+  if (isReceiving(connection, active)) {
+    if (active?.has(connection.socket)) connection.intake = Intake.amidHead(connection);
+    return Arriving.NextRequest;
+  }
+  if (!isRead(connection.accepted)) return Arriving.NextRequest;
   // While another one is in flight, Node's parser may be in the middle of its input.
   if (connection.newest === null) connection.intake = Intake.fromNow(connection);
   return Arriving.Nothing;

@@ -264,20 +264,26 @@ class Survey {
       this.#perform(native.multiplexed(this.#key, connection.id));
       return;
     }
+    const { newest, socket } = connection;
     if (connection.isAnsweredEarly) {
       // To the parser, the rest of its body looks like half a request.
-      connection.intake = Intake.amidBodyOf(connection, requestComingInOn(connection.socket));
+      connection.intake = Intake.amidBody(connection, requestComingInOn(socket));
       this.#perform(native.answeredEarly(this.#key, connection.id));
       return;
     }
-    const receiving = isReceiving(connection, active) || isFollowed;
-    if (receiving) this.#perform(native.receiving(this.#key, connection.id));
+    const isHalf = isReceiving(connection, active);
+    if (isHalf || isFollowed) this.#perform(native.receiving(this.#key, connection.id));
     // Where the parsers are not known, what has come since the last look may still be half a request.
     if (active === undefined && connection.intake !== null) return;
-    const first = receiving && connection.newest === null && connection.socket.bytesWritten === 0;
-    if (first) connection.intake = Intake.fromBeginning(connection);
-    else if (!receiving || isFollowed) connection.intake = Intake.fromNow(connection);
-    else connection.intake ??= Intake.amidHead(connection);
+    if (newest !== null && !newest.response.req.complete) {
+      connection.intake = Intake.amidBody(connection, newest.response.req);
+    } else if (isHalf && newest === null && socket.bytesWritten === 0) {
+      connection.intake = Intake.fromBeginning(connection);
+    } else if (isHalf && active?.has(socket)) {
+      connection.intake = Intake.amidHead(connection);
+    } else {
+      connection.intake = Intake.fromNow(connection);
+    }
   }
 
   /** Finds the connections for which the kernel holds what may be a request. */

@@ -14,6 +14,10 @@ pub fn length(input: &[u8]) -> Option<usize> {
     let mut place = 0;
     loop {
         let rest = input.get(place..)?;
+        // httparse takes a line without a number for a zero.
+        if !rest.first()?.is_ascii_hexdigit() {
+            return None;
+        }
         let Ok(Status::Complete((line, size))) = parse_chunk_size(rest) else { return None };
         let data = place.checked_add(line)?;
         if size == 0 {
@@ -78,9 +82,17 @@ mod tests {
 
     #[test]
     fn what_is_no_chunked_body_has_no_length() {
-        for input in
-            ["", "\r\n", "GET / HTTP/1.1\r\n\r\n", "2\r\nabc\r\n0\r\n\r\n", "ffffffffffffffff\r\nabc", "-1\r\n"]
-        {
+        for input in [
+            "",
+            "\r\n",
+            "\r\n\r\n",
+            ";x\r\n\r\n",
+            " \r\n\r\n",
+            "GET / HTTP/1.1\r\n\r\n",
+            "2\r\nabc\r\n0\r\n\r\n",
+            "ffffffffffffffff\r\nabc",
+            "-1\r\n",
+        ] {
             assert_eq!(length(input.as_bytes()), None, "{input:?}");
         }
     }

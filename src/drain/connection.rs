@@ -97,7 +97,7 @@ pub(super) struct Connection {
     pub(super) multiplexed: bool,
     /// Whether it has had a request in flight since the termination began.
     pub(super) busy: bool,
-    /// Until when its first request is waited for, if it was accepted during the termination.
+    /// Until when it is kept for a request, if it was accepted during the termination.
     pub(super) accepted_until: Option<Instant>,
     /// When its requests came before the termination, if there were several.
     pub(super) rhythm: Option<Rhythm>,

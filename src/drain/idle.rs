@@ -47,9 +47,9 @@ impl Drain {
         self.connections.iter().filter(|(_, connection)| connection.is_lively(now)).count() > FEW
     }
 
-    /// Lets go of a connection whose answer did not say close. If its request came before the termination, its client
-    /// was told nothing, and may be about to send again; see [`keep_alive`](super::keep_alive). A later one had its
-    /// answer told to say so.
+    /// Lets go of a connection whose answer did not say close. If its request came before the termination, or was answered
+    /// before it had come whole, its client was told nothing, and may be about to send again; see
+    /// [`keep_alive`](super::keep_alive). Any other that is `late` had its answer told to say so.
     pub(super) fn part_with_answered(&mut self, id: ConnectionId, late: bool, now: Instant) {
         let asks_again_until = match self.keep_alive {
             KeepAlive::For(_) => self.window.map(Window::end),

@@ -112,11 +112,7 @@ for (const transport of transports) {
       });
 
       it('serves a request that is already in the kernel', async (test) => {
-        const { server, terminator } = await serve(test, transport, gatedHandler().handler);
-        const client = await connect(transport, server);
-        await client.write(requestText());
-        await client.until(/answer to/);
-        while (terminator.stats().active > 0) await turn();
+        const { client, terminator } = await connectAndAsk(test, transport, gatedHandler().handler);
         // The bytes leave at once; the server reads them only when its event loop next turns.
         const written = client.write(requestText());
         const report = await terminator.terminate();
@@ -456,46 +452,26 @@ for (const transport of transports) {
       });
 
       it('are answered by handlers that answer at once, when they wait in the kernel', async (test) => {
-        const { server, terminator } = await serve(test, transport, (request, response) => {
-          response.end(`answer to ${request.url}`);
-        });
-        const client = await connect(transport, server);
-        await client.write(requestText());
-        await client.until(/answer to/);
-        while (terminator.stats().active > 0) await turn();
         const paths = ['/1', '/2', '/3'];
-        const written = client.write(paths.map((each) => requestText(each)).join(''));
-        const report = await terminator.terminate();
-        await written;
-        assert.equal(await client.ended, 'FIN');
-        assertPipelined(client.answers.slice(1), paths);
-        assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
-      });
-
-      it('are answered behind one in chunks, of which nobody tells how long it was', async (test) => {
-        const go = gate();
-        const { server, terminator } = await serve(test, transport, async (request, response) => {
-          if (request.method === 'POST') await go.passed;
-          response.end(`answer to ${request.url}`);
-          if (request.url === '/3') go.open();
-        });
-        const client = await connect(transport, server);
-        await client.write(requestText());
-        await client.until(/answer to/);
-        while (terminator.stats().active > 0) await turn();
-        const headers = { 'Transfer-Encoding': 'chunked' };
-        const first = requestText('/1', { method: 'POST', headers, body: '1\r\nx\r\n0\r\n\r\n' });
-        const written = client.write(first + requestText('/2') + requestText('/3'));
-        const report = await terminator.terminate();
-        await written;
-        assert.equal(await client.ended, 'FIN');
-        const bodies = client.answers.slice(1).map(({ body }) => body);
-        assert.deepEqual(bodies, ['answer to /1', 'answer to /2', 'answer to /3']);
-        assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
+        const requests = paths.map((each) => requestText(each));
+        await assertAnsweredFromKernel(test, transport, answerAtOnce, paths, requests);
       });
 
       const chunked = { method: 'POST', headers: { 'Transfer-Encoding': 'chunked' }, body: '1\r\nx\r\n0\r\n\r\n' };
       const sized = { method: 'POST', headers: { 'Content-Length': 1 }, body: 'x' };
+
+      it('are answered behind one in chunks, of which nobody tells how long it was', async (test) => {
+        const go = gate();
+        const handler = async (request, response) => {
+          if (request.method === 'POST') await go.passed;
+          answerAtOnce(request, response);
+          if (request.url === '/3') go.open();
+        };
+        const paths = ['/1', '/2', '/3'];
+        const requests = paths.map((each) => requestText(each, each === '/1' ? chunked : {}));
+        await assertAnsweredFromKernel(test, transport, handler, paths, requests);
+      });
+
       for (const [what, paths, first, rest] of [
         ['a chunked one', ['/1', '/2', '/3'], chunked, {}],
         ['one with a length', ['/1', '/2', '/3'], sized, {}],
@@ -503,41 +479,20 @@ for (const transport of transports) {
         ['ones with a length that say the same', ['/1', '/1', '/1'], sized, sized],
       ]) {
         it(`are answered behind ${what}, although its body is not waited for`, async (test) => {
-          const { server, terminator } = await serve(test, transport, (request, response) => {
-            response.end(`answer to ${request.url}`);
-          });
-          const client = await connect(transport, server);
-          await client.write(requestText());
-          await client.until(/answer to/);
-          while (terminator.stats().active > 0) await turn();
           const requests = paths.map((each, place) => requestText(each, place === 0 ? first : rest));
-          const written = client.write(requests.join(''));
-          const report = await terminator.terminate();
-          await written;
-          assert.equal(await client.ended, 'FIN');
-          assertPipelined(client.answers.slice(1), paths);
-          assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
+          await assertAnsweredFromKernel(test, transport, answerAtOnce, paths, requests);
         });
       }
 
       it('are answered behind one that is answered while Node works through them', async (test) => {
-        const { server, terminator } = await serve(test, transport, async (request, response) => {
+        const handler = async (request, response) => {
           if (request.url === '/1') await null;
           if (request.url === '/2') await turn();
-          response.end(`answer to ${request.url}`);
-        });
-        const client = await connect(transport, server);
-        await client.write(requestText());
-        await client.until(/answer to/);
-        while (terminator.stats().active > 0) await turn();
+          answerAtOnce(request, response);
+        };
         const paths = ['/1', '/2', '/3', '/4'];
         const requests = paths.map((each) => requestText(each, each === '/2' ? chunked : {}));
-        const written = client.write(requests.join(''));
-        const report = await terminator.terminate();
-        await written;
-        assert.equal(await client.ended, 'FIN');
-        assertPipelined(client.answers.slice(1), paths);
-        assert.deepEqual(report.requests, { completed: 0, late: 4, cut: 0 });
+        await assertAnsweredFromKernel(test, transport, handler, paths, requests);
       });
 
       for (const [what, first, second] of [
@@ -548,12 +503,7 @@ for (const transport of transports) {
         for (const place of [1, 10, -3, -2, -1]) {
           const where = place > 0 ? `after byte ${place}` : `${-place} from its end`;
           it(`are answered behind ${what} whose head was cut in two, ${where}, on a reused connection`, async (test) => {
-            const { server, terminator } = await serve(test, transport, (request, response) => {
-              response.end(`answer to ${request.url}`);
-            });
-            const client = await connect(transport, server);
-            await client.write(requestText());
-            await client.until(/answer to/);
+            const { client, terminator } = await connectAndAsk(test, transport, answerAtOnce);
             await client.write(first.slice(0, place));
             await bytesRead(client.serverSocket, (requestText() + first.slice(0, place)).length);
             const terminated = terminator.terminate();
@@ -929,6 +879,31 @@ async function receiveBody(request, response) {
   let body = '';
   for await (const chunk of request) body += chunk;
   response.end(`received ${body}`);
+}
+
+function answerAtOnce(request, response) {
+  response.end(`answer to ${request.url}`);
+}
+
+/** A connection that has been used once. */
+async function connectAndAsk(test, transport, handler) {
+  const { server, terminator } = await serve(test, transport, handler);
+  const client = await connect(transport, server);
+  await client.write(requestText());
+  await client.until(/answer to/);
+  while (terminator.stats().active > 0) await turn();
+  return { client, terminator };
+}
+
+/** On a connection that has been used before, all of them leave before terminate() is called, and are read later. */
+async function assertAnsweredFromKernel(test, transport, handler, paths, requests) {
+  const { client, terminator } = await connectAndAsk(test, transport, handler);
+  const written = client.write(requests.join(''));
+  const report = await terminator.terminate();
+  await written;
+  assert.equal(await client.ended, 'FIN');
+  assertPipelined(client.answers.slice(1), paths);
+  assert.deepEqual(report.requests, { completed: 0, late: paths.length, cut: 0 });
 }
 
 /** Until the server has read this many bytes on a connection: no event tells, so every turn looks. */

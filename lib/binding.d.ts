@@ -108,8 +108,10 @@ export function duplicate(descriptor: number): number | null;
 
 /** The places of those descriptors on which unread bytes wait; null if there are none, or nobody knows. */
 export function unread(descriptors: Int32Array, count: number): number[] | null;
+
 /** How long the chunked body is that the input begins with; null if that does not hold all of it. */
 export function chunkedLength(input: Uint8Array): number | null;
+
 export function due(key: number): Actions;
 export function closed(key: number, id: number, byPeer: boolean): Actions;
 export function requestStarted(key: number, id: number, more: boolean): Actions;

@@ -139,9 +139,9 @@ class Judgement {
   /** Whether Node had ended a connection by itself behind one of these, while its client was still writing. */
   #isEndedBefore(pipelined) {
     const { requests, terminatedAt } = this.director;
-    return pipelined.some(({ url, end, headEnd, answer }, place) => {
-      const ended = requests.get(url)?.finishedAt < terminatedAt && answer.connection === 'close';
-      return ended && (place < pipelined.length - 1 || (end > headEnd && answer.after !== 'body'));
+    return pipelined.some((request, place) => {
+      const ended = requests.get(request.url)?.finishedAt < terminatedAt && request.answer.connection === 'close';
+      return ended && (place < pipelined.length - 1 || isEarly(request));
     });
   }
 

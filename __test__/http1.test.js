@@ -499,14 +499,29 @@ for (const transport of transports) {
         ['one', requestText('/1'), requestText('/2')],
         ['one that says the same', requestText('/1'), requestText('/1')],
         ['one without spaces', requestText('/1').replace(': ', ':'), requestText('/2')],
+        ['a longer one', requestText('/1', { headers: { Length: 'x'.repeat(100) } }), requestText('/2')],
       ]) {
         for (const place of [1, 10, -3, -2, -1]) {
           const where = place > 0 ? `after byte ${place}` : `${-place} from its end`;
+          const half = first.slice(0, place);
+          const halfRead = ({ serverSocket }) => bytesRead(serverSocket, (requestText() + half).length);
           it(`are answered behind ${what} whose head was cut in two, ${where}, on a reused connection`, async (test) => {
             const { client, terminator } = await connectAndAsk(test, transport, answerAtOnce);
-            await client.write(first.slice(0, place));
-            await bytesRead(client.serverSocket, (requestText() + first.slice(0, place)).length);
+            await client.write(half);
+            await halfRead(client);
             const terminated = terminator.terminate();
+            await client.write(first.slice(place) + second);
+            assert.equal(await client.ended, 'FIN');
+            assertPipelined(client.answers.slice(1), ['/1', second === first ? '/1' : '/2']);
+            assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
+          });
+
+          it(`are answered behind ${what} that is cut in two, ${where}, half of it being in the kernel`, async (test) => {
+            const { client, terminator } = await connectAndAsk(test, transport, answerAtOnce);
+            const written = client.write(half);
+            const terminated = terminator.terminate();
+            await written;
+            await halfRead(client);
             await client.write(first.slice(place) + second);
             assert.equal(await client.ended, 'FIN');
             assertPipelined(client.answers.slice(1), ['/1', second === first ? '/1' : '/2']);
@@ -908,7 +923,7 @@ async function assertAnsweredFromKernel(test, transport, handler, paths, request
 
 /** Until the server has read this many bytes on a connection: no event tells, so every turn looks. */
 async function bytesRead(socket, count) {
-  while (socket.bytesRead < count) await turn();
+  while (socket.bytesRead < count && !socket.destroyed) await turn();
 }
 
 function assertPipelined(answers, paths) {

@@ -295,19 +295,32 @@ describe('an idle HTTP/2 session', () => {
   });
 });
 
-it('connections that were emitted by hand before the server listened are kept, too', async (test) => {
-  const [http] = transports;
-  const { server: front } = await serve(test, http, () => {});
-  const server = http.createServer({ keepAliveTimeout: LONG }, gatedHandler().handler);
-  const terminator = createHttpTerminator({ server, httpResponseTimeout: LONG, keepAliveDrainTimeout: LONG });
-  front.removeAllListeners('connection');
-  front.on('connection', (socket) => server.emit('connection', socket));
-  const client = await connect(http, front);
-  await request(client);
-  const terminated = terminator.terminate();
-  await assertKeptForOneMore(client);
-  await terminated;
-});
+for (const [when, prepare] of [
+  ['before the server listened', async () => {}],
+  [
+    'after it did',
+    async (server) => {
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      await once(server.close(), 'close');
+    },
+  ],
+]) {
+  it(`connections that were emitted by hand ${when} are kept, and count once`, async (test) => {
+    const [http] = transports;
+    const { server: front } = await serve(test, http, () => {});
+    const server = http.createServer({ keepAliveTimeout: LONG }, gatedHandler().handler);
+    const terminator = createHttpTerminator({ server, httpResponseTimeout: LONG, keepAliveDrainTimeout: LONG });
+    await prepare(server);
+    front.removeAllListeners('connection');
+    front.on('connection', (socket) => server.emit('connection', socket));
+    const client = await connect(http, front);
+    await request(client);
+    assert.equal(terminator.stats().connections, 1);
+    const terminated = terminator.terminate();
+    await assertKeptForOneMore(client);
+    assert.deepEqual((await terminated).connections, { idle: 0, drained: 1, forced: 0 });
+  });
+}
 
 /** Of a client that has had one request, when a termination has begun. */
 async function assertKeptForOneMore(client) {

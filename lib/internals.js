@@ -20,29 +20,38 @@ function activeSockets(server) {
 }
 
 /**
- * The sockets on whose HTTP parser no message has begun, though one may have ended; how much has been received on each;
- * and those of them on which an answer is being written. Since Node 26, those on which nothing has come yet are among
- * them.
+ * The sockets on whose HTTP parser no message has begun, though one may have ended: those on which an answer is being
+ * written, and, with a gap for each of these, the others. Since Node 26 those on which nothing has come yet are among them.
  *
- * All of that together, since to touch a socket for the first time takes longest. `bytesRead` asks the handle, too, if the
- * socket has not been destroyed, but takes up to twice as long.
+ * To touch thousands of sockets takes milliseconds, so their parsers are asked first whether the last request has been
+ * answered.
  *
  * Without it, no connection is one of many; see `QuietConnections`.
  *
  * @param {Server} server
- * @returns {{ sockets: Socket[], received: number[], answering: Socket[] }}
+ * @returns {{ answering: Socket[], others: (Socket | null)[] }}
  */
 function lookAtIdle(server) {
-  const sockets = parserList(server)?.idle() ?? [];
-  const received = new Array(sockets.length);
+  const others = parserList(server)?.idle() ?? [];
   const answering = [];
-  for (let place = 0; place < sockets.length; place += 1) {
-    const { socket } = sockets[place];
-    sockets[place] = socket;
-    received[place] = socket._handle?.bytesRead ?? socket.bytesRead;
-    if (responseOn(socket)) answering.push(socket);
+  for (let place = 0; place < others.length; place += 1) {
+    const { incoming, socket } = others[place];
+    const isAnswering = incoming !== null && Boolean(responseOn(socket));
+    if (isAnswering) answering.push(socket);
+    others[place] = isAnswering ? null : socket;
   }
-  return { sockets, received, answering };
+  return { answering, others };
+}
+
+/**
+ * How much has been received on a socket. `bytesRead` asks the handle, too, if there is one still, but takes up to twice
+ * as long.
+ *
+ * @param {Socket} socket
+ * @returns {number}
+ */
+function receivedOn(socket) {
+  return /** @type {any} */ (socket)._handle?.bytesRead ?? socket.bytesRead;
 }
 
 /**
@@ -248,6 +257,7 @@ module.exports = {
   listsConnections,
   lookAtIdle,
   parserOn,
+  receivedOn,
   requestComingInOn,
   responseOn,
   socketBelow,

@@ -1,6 +1,7 @@
 // The idle connections that the machine knows by their number only: there may be thousands, and nothing is under way
 // on them.
 
+const { receivedOn, socketBelow } = require('./internals');
 const { LOOKED_AT_TOGETHER, unreadAmong } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -8,15 +9,17 @@ const { LOOKED_AT_TOGETHER, unreadAmong } = require('./unread');
 
 class QuietConnections {
   /**
-   * In the order in which they are to be closed, and how much has been received on each. Those that are quiet no more
-   * have left a gap.
+   * In the order in which they are to be closed, those that were never used last. Those that are quiet no more have left
+   * a gap.
    *
    * @type {(Socket | null)[]}
    */
   #sockets = [];
-  /** @type {number[]} */
+  /** How many places there are before those of the ones that were never used. */
+  #usedPlaces = 0;
+  /** @type {number[]} how much had been received on each by the survey, or under TLS at the beginning */
   #http = [];
-  /** @type {number[] | null} where TLS is in between */
+  /** @type {number[] | null} the same on the sockets below, where TLS is in between */
   #wire = null;
   /**
    * Where each is. Most terminations never ask, and to find that out for thousands takes a while.
@@ -41,44 +44,57 @@ class QuietConnections {
   }
 
   /**
-   * These are the first, and the arrays are kept.
+   * These are the first, and the array is kept.
+   *
+   * To ask thousands how much they have received takes milliseconds. The survey is early enough, unless TLS is in between:
+   * that may be holding the beginning of a request of which HTTP knows nothing.
    *
    * @param {(Socket | null)[]} sockets
-   * @param {number[]} http how much has been received on each
-   * @param {number[] | null} wire the same on the sockets below, if these are others
+   * @param {number} size how many there are without the gaps
+   * @param {boolean} isSecure
    */
-  fill(sockets, http, wire) {
+  fill(sockets, size, isSecure) {
     this.#sockets = sockets;
-    this.#http = http;
-    this.#wire = wire;
-    for (let place = 0; place < sockets.length; place += 1) if (sockets[place] !== null) this.size += 1;
+    this.#usedPlaces = sockets.length;
+    this.#http = isSecure ? sockets.map((socket) => (socket && receivedOn(socket)) ?? 0) : new Array(sockets.length);
+    this.#wire = isSecure ? sockets.map((socket) => (socket && receivedOn(socketBelow(socket))) ?? 0) : null;
+    this.size = size;
   }
 
-  /** @param {Socket} socket on which nothing has been received, and which is closed after all others */
+  /** @param {Socket} socket on which nothing has been received */
   addUnused(socket) {
     this.#sockets.push(socket);
     this.#http.push(0);
-    this.#wire?.push(0);
     this.size += 1;
     this.unused += 1;
   }
 
+  /** @param {Socket} socket */
+  has(socket) {
+    return this.#placeOf(socket) !== undefined;
+  }
+
   /**
-   * @param {Socket} socket
-   * @returns {Received | undefined} what had been received when it was added, if it was
+   * @param {Socket} socket that is one of them
+   * @returns {Received | null} what had been received at the beginning, where TLS is in between
    */
   delete(socket) {
+    const place = /** @type {number} */ (this.#placeOf(socket));
+    this.#deleteAt(place);
+    return this.#wire === null ? null : { http: this.#http[place], wire: this.#wire[place] };
+  }
+
+  /** @param {Socket} socket */
+  #placeOf(socket) {
     if (this.size === 0) return undefined;
     this.#places ??= this.#findPlaces();
     const place = this.#places.get(socket);
-    if (place === undefined || this.#sockets[place] === null) return undefined;
-    this.#deleteAt(place);
-    const http = this.#http[place];
-    return { http, wire: this.#wire?.[place] ?? http };
+    return place === undefined || this.#sockets[place] === null ? undefined : place;
   }
 
   clear() {
     this.#sockets = [];
+    this.#usedPlaces = 0;
     this.#http = [];
     this.#wire = null;
     this.#places = null;
@@ -113,6 +129,7 @@ class QuietConnections {
         this.#deleteAt(place);
         gone += 1;
       } else if (socket !== null) {
+        this.#http[place] ??= receivedOn(socket);
         sockets.push(socket);
       }
     }
@@ -121,7 +138,7 @@ class QuietConnections {
   }
 
   /**
-   * Closes the next ones, but not those on which something has come since they were added.
+   * Closes the next ones, but not those on which something has come since they were surveyed.
    *
    * A request that comes between the look at the kernel and the close is lost, so only a few are looked at together.
    *
@@ -182,7 +199,7 @@ class QuietConnections {
   #deleteAt(place) {
     this.#sockets[place] = null;
     this.size -= 1;
-    if (this.#http[place] === 0) this.unused -= 1;
+    if (place >= this.#usedPlaces) this.unused -= 1;
   }
 }
 

@@ -20,11 +20,13 @@ const { isRead, unreadInKernel, unreadOf } = require('./unread');
 const { Transport } = native;
 
 /**
- * How many quiet connections are surveyed in one turn of the event loop.
+ * How many quiet connections are surveyed in one turn of the event loop, in which requests in flight are to be served.
  *
- * To follow one, which all have to be under TLS, takes about 10 µs, and requests in flight are to be served meanwhile.
+ * To follow one, which all under TLS have to be and those in rhythm, takes about 10 µs.
  */
-const SURVEYED_PER_TURN = 256;
+const FOLLOWED_PER_TURN = 256;
+/** The others are only counted, and how much has been received on each. */
+const COUNTED_PER_TURN = 2048;
 
 class Survey {
   #attachment;
@@ -116,9 +118,10 @@ class Survey {
   /** @param {Connection} connection that was one of many */
   include(connection) {
     this.#enter(connection);
-    const received = this.#quiet.delete(connection.socket);
-    if (received !== undefined) {
-      connection.intake = new Intake(connection, received);
+    if (this.#quiet.has(connection.socket)) {
+      const received = this.#quiet.delete(connection.socket);
+      // Without TLS in between, what comes in next belongs to a head: one that it begins, or one that has begun.
+      connection.intake = received === null ? Intake.amidHead(connection) : new Intake(connection, received);
       this.#perform(native.quiet(this.#key, this.#quiet.size, this.#quiet.unused));
     }
     this.#perform(native.due(this.#key));
@@ -159,7 +162,7 @@ class Survey {
     for (const socket of active ?? []) {
       if (this.#transport === Transport.Tls || socket.bytesRead > 0) this.find(socket);
     }
-    this.#enterIdle();
+    this.#enterIdle(active);
     for (const socket of active ?? []) if (!connections.has(socket)) this.#quiet.addUnused(socket);
     for (const connection of this.#attachment.open) {
       connection.pipelined = requestsOn(connection.socket);
@@ -172,19 +175,22 @@ class Survey {
   /**
    * Of these there may be thousands, and answers in flight are to say close before the event loop turns. So only that
    * is looked at which can't be known later.
+   *
+   * @param {Set<Socket> | undefined} active those on whose parser a message has begun, if that is known
    */
-  #enterIdle() {
-    const { sockets, received, answering } = lookAtIdle(this.#server);
-    const wire = this.#transport === Transport.Plain ? null : sockets.map((socket) => socketBelow(socket).bytesRead);
+  #enterIdle(active = new Set()) {
+    // Since Node 26 those that were never used are among the idle ones, too.
+    const someAreKnown = active.size > 0 || this.#attachment.open.size > 0;
+    const { answering, others } = lookAtIdle(this.#server);
     for (const socket of answering) if (!connections.has(socket)) this.#enter(this.#follow(socket));
-    const someAreKnown = this.#attachment.open.size > 0;
-    /** @type {(Socket | null)[]} */
-    const quiet = sockets;
-    for (let place = 0; place < sockets.length; place += 1) {
-      // Since Node 26 those that were never used are among the idle ones, too.
-      if (received[place] === 0 || (someAreKnown && connections.has(sockets[place]))) quiet[place] = null;
+    let size = others.length - answering.length;
+    for (let place = 0; someAreKnown && place < others.length; place += 1) {
+      const socket = others[place];
+      if (socket === null || !(active.has(socket) || connections.has(socket))) continue;
+      others[place] = null;
+      size -= 1;
     }
-    this.#quiet.fill(quiet, received, wire);
+    this.#quiet.fill(others, size, this.#transport === Transport.Tls);
   }
 
   /**
@@ -193,7 +199,7 @@ class Survey {
    * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
    */
   takeSome(horizon) {
-    const isLast = this.#take(horizon, SURVEYED_PER_TURN);
+    const isLast = this.#take(horizon, this.#someAreFollowed(horizon) ? FOLLOWED_PER_TURN : COUNTED_PER_TURN);
     this.#perform(native.surveyed(this.#key, isLast));
   }
 
@@ -214,19 +220,28 @@ class Survey {
    * @returns {boolean} whether none is left
    */
   #take(horizon, count) {
-    const since = performance.now() - horizon;
-    // Under TLS an end is a conversation of its own.
-    if (this.#transport === Transport.Tls || this.#attachment.lastInRhythm >= since) {
-      const { gone, sockets } = this.#quiet.survey(count);
+    const { gone, sockets } = this.#quiet.survey(count);
+    if (this.#someAreFollowed(horizon)) {
+      const since = performance.now() - horizon;
       for (const socket of sockets) if (!this.#isOneOfMany(socket, since)) this.find(socket);
-      this.#quietClosed(gone);
-      if (!this.#quiet.isSurveyed) return false;
     }
+    this.#quietClosed(gone);
+    if (!this.#quiet.isSurveyed) return false;
     const active = activeSockets(this.#server);
     // One whose end has been noticed just now may still be among them.
     for (const socket of active ?? []) if (socket.bytesRead > 0 && !socket.destroyed) this.find(socket);
     this.#observe(active);
     return true;
+  }
+
+  /**
+   * Whether some quiet connections are to be followed: all under TLS, where an end is a conversation of its own, and those
+   * that are in rhythm.
+   *
+   * @param {number} horizon
+   */
+  #someAreFollowed(horizon) {
+    return this.#transport === Transport.Tls || this.#attachment.lastInRhythm >= performance.now() - horizon;
   }
 
   /**

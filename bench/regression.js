@@ -36,6 +36,9 @@ const { createHttpTerminator } = require('..');
  */
 const REPEATABLE = ['--expose-gc', '--no-opt', '--min-semi-space-size=128', '--max-semi-space-size=128'];
 
+/** With 2000, a table of Node's has grown or is just about to: 48 bytes for each of them, in one process of ten. */
+const CONNECTIONS_KEPT = 1700;
+
 describe('native calls', () => {
   it('are none while HTTP/1.1 is served, per connection and per request', async (test) => {
     const { connections, port } = await serveHttp1(test);
@@ -89,9 +92,9 @@ describe('memory of JavaScript', () => {
 
   it('is hardly kept for a connection', async () => {
     const more = await overPlainNode(
-      async (library) => (await memoryPerConnection(library, 2000, REPEATABLE)).javascript,
+      async (library) => (await memoryPerConnection(library, CONNECTIONS_KEPT, REPEATABLE)).javascript,
     );
-    atMost(more, 135, 105, 'bytes kept for a connection, over plain Node');
+    atMost(more, 135, 111, 'bytes kept for a connection, over plain Node');
   });
 });
 

@@ -169,21 +169,37 @@ class QuietConnections {
   }
 
   /**
+   * By the methods of arrays: a loop that calls destroy() for thousands has V8 compile what Node does there once more, into
+   * that loop, on threads that take a processor from this one.
+   *
    * @param {number[]} places
    * @param {Socket[]} touched those on which something has come are added to these
    */
   #closeSilent(places, touched) {
-    const sockets = places.map((place) => /** @type {Socket} */ (this.#sockets[place]));
-    const unread = unreadAmong(sockets);
-    for (let index = 0; index < places.length; index += 1) {
-      const socket = sockets[index];
-      if (socket.destroyed || (socket.bytesRead === this.#http[places[index]] && !unread?.includes(index))) {
-        this.#deleteAt(places[index]);
-        socket.destroy();
-      } else {
-        touched.push(socket);
-      }
+    const unread = unreadAmong(places.map(this.#socketAt, this));
+    const silent = places.filter((place, index) => this.#isUnchangedAt(place) && !unread?.includes(index));
+    if (silent.length < places.length) {
+      touched.push(...places.filter((place) => !silent.includes(place)).map(this.#socketAt, this));
     }
+    silent.forEach(this.#closeAt, this);
+  }
+
+  /** @param {number} place that is no gap */
+  #socketAt(place) {
+    return /** @type {Socket} */ (this.#sockets[place]);
+  }
+
+  /** @param {number} place of which Node has read nothing since it was surveyed */
+  #isUnchangedAt(place) {
+    const socket = this.#socketAt(place);
+    return socket.destroyed || receivedOn(socket) === this.#http[place];
+  }
+
+  /** @param {number} place */
+  #closeAt(place) {
+    const socket = this.#socketAt(place);
+    this.#deleteAt(place);
+    socket.destroy();
   }
 
   #findPlaces() {

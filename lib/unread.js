@@ -21,8 +21,16 @@ const descriptors = new Int32Array(LOOKED_AT_TOGETHER);
  * @param {Socket[]} sockets at most `LOOKED_AT_TOGETHER`
  */
 function unreadAmong(sockets) {
-  for (let place = 0; place < sockets.length; place += 1) descriptors[place] = descriptorOf(sockets[place]);
+  sockets.forEach(noteDescriptor);
   return native.unread(descriptors, sockets.length);
+}
+
+/**
+ * @param {Socket} socket
+ * @param {number} place
+ */
+function noteDescriptor(socket, place) {
+  descriptors[place] = descriptorOf(socket);
 }
 
 /**

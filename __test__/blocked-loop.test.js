@@ -11,6 +11,10 @@ const { transports } = require('./support/transports');
 // As long as those of a real client.
 const headers = { 'User-Agent': 'a client with a name of ordinary length', Accept: '*/*' };
 
+const MORE_THAN_ONE_TURN_CLOSES = 70;
+/** To close all of them. */
+const MORE_TURNS_THAN_IT_TAKES = 20;
+
 for (const transport of transports) {
   describe(`with the event loop blocked, over ${transport.name}`, () => {
     it('serves the requests that wait in the kernel of an idle connection', async (test) => {
@@ -49,6 +53,67 @@ for (const transport of transports) {
       assert.equal(answers[0].body, 'received halfhalf');
       assert.equal(answers[0].headers.connection, 'close');
     });
+
+    for (const [before, paths] of [
+      ['that was used', ['/before']],
+      // It is closed after those that were.
+      ['that was never used', []],
+    ]) {
+      for (const [what, length] of [
+        ['a request', Number.POSITIVE_INFINITY],
+        ['half a request', 20],
+      ]) {
+        it(`serves a connection ${before}, and on which ${what} comes in any turn before it is closed`, async (test) => {
+          const text = requestText('/meanwhile', { headers });
+          let turns = 0;
+          while (await speaksInTurn(test, turns, paths, [text.slice(0, length), text.slice(length)])) turns += 1;
+          assert.ok(turns > 1, 'it is closed in the second turn at the earliest');
+        });
+      }
+    }
+
+    /** @returns {Promise<boolean>} whether the connection was still open in this turn of a termination */
+    async function speaksInTurn(test, turns, paths, [now, later]) {
+      const { server, terminator } = await serve(test, transport, (request, response) => {
+        response.end(`answer to ${request.url}`);
+      });
+      for (let other = 0; other < MORE_THAN_ONE_TURN_CLOSES; other += 1) {
+        const client = await connect(transport, server);
+        await client.write(requestText());
+        await client.until(/answer to/);
+      }
+      const accepted = once(server, transport.secure ? 'secureConnection' : 'connection');
+      const client = await remoteClient(test, transport, server);
+      const [socket] = await accepted;
+      for (const path of paths) {
+        const requested = once(server, 'request');
+        client.writeWhileBlocked([requestText(path)]);
+        const [, response] = await requested;
+        if (!response.closed) await once(response, 'close');
+      }
+      // Asked for before the termination asks for its turns, so in each this comes before what that does.
+      const spoken = inTurn(turns, () => {
+        if (socket.destroyed || socket.writableEnded) return false;
+        client.writeWhileBlocked([now]);
+        return true;
+      });
+      const terminated = terminator.terminate();
+      const isOpen = await spoken;
+      if (isOpen && later !== '') {
+        for (let more = 0; more < MORE_TURNS_THAN_IT_TAKES; more += 1) await turn();
+        client.writeWhileBlocked([later]);
+      }
+      await terminated;
+      if (!isOpen) return false;
+      const { how, answers } = await client.ended();
+      assert.equal(how, 'FIN');
+      assert.deepEqual(
+        answers.map(({ body, headers }) => [body, headers.connection]),
+        [...paths.map((path) => [`answer to ${path}`, 'keep-alive']), ['answer to /meanwhile', 'close']],
+        `in turn ${turns}`,
+      );
+      return true;
+    }
 
     it('ends at once when the loop runs again after the deadline', async (test) => {
       const { handler, arrived } = gatedHandler();
@@ -112,3 +177,16 @@ it('keeps time while the loop is blocked for long', async (test) => {
   await once(client.socket, 'close').catch(() => {});
   assert.equal((await terminated).graceful, false);
 });
+
+/** Runs this after so many turns of the event loop, ahead of what is asked for in them later. */
+function inTurn(turns, run) {
+  return new Promise((resolve, reject) => {
+    setImmediate(async () => {
+      try {
+        resolve(turns === 0 ? run() : await inTurn(turns - 1, run));
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+}

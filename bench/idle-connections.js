@@ -8,7 +8,7 @@ const { median, rotated } = require('./statistics');
 const { spread, verdict } = require('./table');
 
 const CONNECTIONS = 8000;
-const ROUNDS = 5;
+const ROUNDS = 11;
 const ROUNDS_IN_FLIGHT = 5;
 const BUDGET_RATIO = 1.1;
 const BUDGET_STALL_MS = 10;

@@ -28,6 +28,8 @@ class Http1Client extends Player {
   /** Whether it wrote when the server had closed already, which the server answers with a reset. */
   wroteTooLate = false;
   hasSwitched = false;
+  /** Where its request to do so ends in all that it writes, if it made one. */
+  switchEnd = 0;
 
   connect() {
     const { transport, address } = this.director;
@@ -154,6 +156,7 @@ class Http1Client extends Player {
     if (!this.#mayWrite) return;
     this.hasSwitched = true;
     this.#text += requestText(`/${this.number}/switch`, { headers: { Connection: 'Upgrade', Upgrade: 'echo' } });
+    this.switchEnd = this.#text.length;
     this.#write(1);
   }
 

@@ -200,7 +200,8 @@ class Judgement {
     const { answers, requests } = client;
     if (this.reachedDeadline && isEarly(requests.at(-1)) && answers[requests.length - 1]?.whole) return;
     // It may have come in the very turn in which everything was cut.
-    if (this.reachedDeadline && client.requests.some((request) => this.#isLate(request, client))) return;
+    const sent = [...client.requests, { end: client.switchEnd }];
+    if (this.reachedDeadline && sent.some((request) => this.#isLate(request, client))) return;
     this.#halved.add(client.number);
   }
 

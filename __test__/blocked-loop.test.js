@@ -3,6 +3,7 @@
 const assert = require('node:assert/strict');
 const { once } = require('node:events');
 const { describe, it } = require('node:test');
+const { setImmediate: immediate } = require('node:timers/promises');
 const { connect, requestText } = require('./support/client');
 const { remoteClient } = require('./support/blocker');
 const { block, gate, gatedHandler, serve, turn } = require('./support/server');
@@ -179,14 +180,7 @@ it('keeps time while the loop is blocked for long', async (test) => {
 });
 
 /** Runs this after so many turns of the event loop, ahead of what is asked for in them later. */
-function inTurn(turns, run) {
-  return new Promise((resolve, reject) => {
-    setImmediate(async () => {
-      try {
-        resolve(turns === 0 ? run() : await inTurn(turns - 1, run));
-      } catch (error) {
-        reject(error);
-      }
-    });
-  });
+async function inTurn(turns, run) {
+  for (let passed = 0; passed <= turns; passed += 1) await immediate();
+  return run();
 }

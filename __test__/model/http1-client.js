@@ -27,8 +27,7 @@ class Http1Client extends Player {
   endedBy = null;
   /** Whether it wrote when the server had closed already, which the server answers with a reset. */
   wroteTooLate = false;
-  hasSwitched = false;
-  /** Where its request to do so ends in all that it writes, if it made one. */
+  /** Where its request to switch ends in all that it writes, if it made one. */
   switchEnd = 0;
 
   connect() {
@@ -60,6 +59,10 @@ class Http1Client extends Player {
 
   get answers() {
     return this.#client.answers.filter(({ status }) => status !== 100);
+  }
+
+  get hasSwitched() {
+    return this.switchEnd > 0;
   }
 
   get #mayWrite() {
@@ -154,7 +157,6 @@ class Http1Client extends Player {
     this.#write(1);
     await this.#answered();
     if (!this.#mayWrite) return;
-    this.hasSwitched = true;
     this.#text += requestText(`/${this.number}/switch`, { headers: { Connection: 'Upgrade', Upgrade: 'echo' } });
     this.switchEnd = this.#text.length;
     this.#write(1);

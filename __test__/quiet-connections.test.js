@@ -1,0 +1,61 @@
+// How many idle connections there are, and how many of them were never used: that is all that the machine knows of them, and
+// by it decides when they close.
+
+const assert = require('node:assert/strict');
+const net = require('node:net');
+const { describe, it } = require('node:test');
+const { QuietConnections } = require('../lib/quiet-connections');
+
+const WAYS = {
+  'something comes in on it': (quiet, socket) => {
+    quiet.delete(socket);
+  },
+  'its client has closed it before it is surveyed': (quiet, socket) => {
+    socket.destroy();
+    quiet.survey(4);
+  },
+  'its client has closed it after that': (quiet, socket) => {
+    quiet.survey(4);
+    socket.destroy();
+    quiet.deleteDestroyed();
+  },
+};
+
+describe('quiet connections', () => {
+  for (const [way, leave] of Object.entries(WAYS)) {
+    it(`are counted: one that was used is gone when ${way}`, () => {
+      const { quiet, used } = some();
+      leave(quiet, used[0]);
+      assert.deepEqual([quiet.size, quiet.unused], [3, 2]);
+      assert.ok(![...quiet.sockets()].includes(used[0]));
+    });
+
+    it(`are counted: one that was not is gone when ${way}`, () => {
+      const { quiet, unused } = some();
+      leave(quiet, unused[0]);
+      assert.deepEqual([quiet.size, quiet.unused], [3, 1]);
+      assert.ok(![...quiet.sockets()].includes(unused[0]));
+    });
+  }
+
+  it('are closed in the order in which they are to be, those that were never used last', () => {
+    const { quiet, used, unused } = some();
+    const open = () => [...used, ...unused].map(({ destroyed }) => !destroyed);
+    quiet.survey(4);
+    assert.deepEqual(quiet.close(1), { closed: 1, touched: [] });
+    assert.deepEqual([quiet.size, quiet.unused, ...open()], [3, 2, false, true, true, true]);
+    assert.deepEqual(quiet.close(2), { closed: 2, touched: [] });
+    assert.deepEqual([quiet.size, quiet.unused, ...open()], [1, 1, false, false, false, true]);
+    assert.deepEqual(quiet.close(2), { closed: 1, touched: [] });
+    assert.deepEqual([quiet.size, quiet.unused, ...open()], [0, 0, false, false, false, false]);
+  });
+});
+
+/** Two that were used and two that were not, without a network below them. */
+function some() {
+  const [used, unused] = [2, 2].map((length) => Array.from({ length }, () => new net.Socket()));
+  const quiet = new QuietConnections();
+  quiet.fill([...used], used.length, false);
+  for (const socket of unused) quiet.addUnused(socket);
+  return { quiet, used, unused };
+}

@@ -123,7 +123,7 @@ export interface HttpTerminator {
    * another terminator of the same server is running, this joins it, and the earlier deadline counts.
    *
    * The promise rejects only if the operating system has no thread left to keep the deadline, in which
-   * case nothing has begun, or with what the server's own `close()` throws, after the rest has ended.
+   * case nothing has begun, or with what the server's own `close()` or a WebSocket client's throws, after the rest has ended.
    *
    * @example
    * afterAll(() => terminator.terminate());

@@ -636,6 +636,41 @@ for (const transport of transports) {
         });
       }
 
+      // Of these Node knows that they close, and `getHeader()` does not.
+      for (const [whose, headers, say] of [
+        ['its handler closes by setHeader()', {}, (response) => response.setHeader('Connection', 'close')],
+        ['its handler closes by writeHead()', {}, (response) => response.writeHead(200, { Connection: 'close' })],
+        ['its client closes', { Connection: 'close' }, () => {}],
+      ]) {
+        it(`reaches such a client, too, if it had begun and ${whose}`, async (test) => {
+          const [arrived, go, answered] = [gate(), gate(), gate()];
+          const { server, terminator } = await serve(test, transport, async (_request, response) => {
+            say(response);
+            response.write('too ');
+            arrived.open();
+            await go.passed;
+            response.end('much', answered.open);
+          });
+          const client = await connect(transport, server, { reading: false });
+          const part = 'x'.repeat(MEBIBYTE);
+          const upload = { method: 'POST', headers: { 'Content-Length': 8 * MEBIBYTE, ...headers } };
+          await client.write(requestText('/', upload) + part);
+          await arrived.passed;
+          const terminated = terminator.terminate();
+          go.open();
+          await answered.passed;
+          for (let parts = 1; parts < 8; parts += 1) {
+            await turn();
+            await client.write(part);
+          }
+          client.read();
+          assert.equal(await client.ended, 'FIN');
+          assert.equal(client.answers[0].headers.connection, 'close');
+          assert.equal(client.answers[0].body, 'too much');
+          assert.equal((await terminated).graceful, true);
+        });
+      }
+
       it('does not keep its client from asking again behind it, if it was sent before', async (test) => {
         const answered = gate();
         const { server, terminator } = await serve(test, transport, (request, response) => {

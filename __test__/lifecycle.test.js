@@ -5,6 +5,7 @@ const { createHook } = require('node:async_hooks');
 const { once } = require('node:events');
 const net = require('node:net');
 const { describe, it } = require('node:test');
+const { runInNewContext } = require('node:vm');
 const { createHttpTerminator } = require('..');
 const { addressOf, Client, connect, requestText } = require('./support/client');
 const { gate, gatedHandler, serve, turn } = require('./support/server');
@@ -54,6 +55,83 @@ for (const transport of transports) {
       const second = terminate();
       assert.notEqual(second, first);
       await second;
+    });
+
+    it('shares what it is about with who terminates as it begins', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const another = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      for (const path of ['/first', '/second']) {
+        const promises = [];
+        for (const each of [terminator, another]) {
+          terminator.signal.addEventListener('abort', () => promises.push(each.terminate()));
+        }
+        await (await connect(transport, server)).write(requestText(path));
+        await arrived(path);
+        promises.push(terminator.terminate());
+        assert.equal(promises[0], promises[2]);
+        open(path);
+        for (const { requests } of await Promise.all(promises)) {
+          assert.deepEqual(requests, { completed: 1, late: 0, cut: 0 });
+        }
+        await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
+      }
+    });
+
+    it('leaves nothing on the server if it is detached while it terminates', async (test) => {
+      const server = transport.createServer({}, gatedHandler().handler);
+      test.after(() => server.close());
+      const listeners = () => server.eventNames().map((event) => [event, server.rawListeners(event).length]);
+      const before = listeners();
+      for (let time = 0; time < 3; time += 1) {
+        await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
+        const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+        const terminated = terminator.terminate();
+        terminator.detach();
+        await terminated;
+        assert.deepEqual(listeners(), before);
+      }
+    });
+
+    it('ends if the server listens again in the middle, and the server serves', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const client = await connect(transport, server);
+      await client.write(requestText('/slow'));
+      await arrived('/slow');
+      const terminated = terminator.terminate();
+      while (server.listening) await turn();
+      await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
+      open('/slow');
+      assert.equal(await client.ended, 'FIN');
+      assert.deepEqual((await terminated).requests, { completed: 1, late: 0, cut: 0 });
+      assert.equal(terminator.state, 'serving');
+      const next = await connect(transport, server);
+      await next.write(requestText());
+      await next.until(/answer to/);
+      assert.equal(next.answers[0].headers.connection, 'keep-alive');
+      await terminator.terminate();
+      assert.equal(await next.ended, 'FIN');
+      assert.equal(server.listening, false);
+    });
+
+    it('ends connections that somebody has emitted by hand, beside those of a server that listens', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const front = net.createServer((socket) => server.emit('connection', socket));
+      test.after(() => front.close());
+      await once(front.listen(0, '127.0.0.1'), 'listening');
+      const clients = [];
+      while (clients.length < 2) {
+        const accepted = once(server, transport.secure ? 'secureConnection' : 'connection');
+        const socket = transport.connect(addressOf(front));
+        await Promise.all([accepted, once(socket, transport.connected)]);
+        clients.push(new Client(socket));
+      }
+      await clients[0].write(requestText());
+      await clients[0].until(/answer to/);
+      const report = await terminator.terminate();
+      for (const client of clients) assert.equal(await client.ended, 'FIN');
+      assert.deepEqual(report.connections, { idle: 2, drained: 0, forced: 0 });
     });
 
     it('may begin before the server listens', async (test) => {
@@ -297,6 +375,28 @@ describe('background tasks', () => {
     assert.equal(terminator.stats().tasks, 1);
     task.open();
     assert.equal((await terminator.terminate()).tasks.abandoned, 0);
+  });
+
+  it('may fail with whatever they like', async (test) => {
+    const { terminator } = await serve(test, http, () => {});
+    const errors = [
+      Object.create(null),
+      Object.assign(new Error(), { message: 5 }),
+      runInNewContext('new Error("far")'),
+    ];
+    const gates = errors.map(() => gate());
+    for (const [place, error] of errors.entries()) {
+      terminator.waitUntil(gates[place].passed.then(() => Promise.reject(error)));
+    }
+    const terminated = terminator.terminate();
+    for (const { open } of gates) open();
+    const { tasks } = await terminated;
+    assert.deepEqual(tasks, {
+      completed: 0,
+      rejected: 3,
+      abandoned: 0,
+      errors: ['[Object: null prototype] {}', '5', 'far'],
+    });
   });
 
   it('must be promises', async (test) => {

@@ -11,7 +11,7 @@ const { describe, it } = require('node:test');
 const { Worker } = require('node:worker_threads');
 const { createHttpTerminator } = require('..');
 const { addressOf, connect, connectTo, requestText } = require('./support/client');
-const { gatedHandler } = require('./support/server');
+const { gatedHandler, turn } = require('./support/server');
 const { closeEverything, credentials, transports } = require('./support/transports');
 
 const [plain, secure] = transports;
@@ -68,11 +68,24 @@ describe('several servers', () => {
       }
     }
     let closable = false;
-    const [broken, sound] = [new BrokenServer(), http.createServer()];
-    const terminator = createHttpTerminator({ server: [broken, sound] });
+    const { handler, arrived, open } = gatedHandler();
+    const [broken, sound] = [new BrokenServer(), http.createServer(handler)];
+    const terminator = createHttpTerminator({ server: [broken, sound], httpResponseTimeout: 60_000 });
     test.after(() => [broken, sound].forEach(closeEverything));
     for (const server of [broken, sound]) await once(server.listen(0, '127.0.0.1'), 'listening');
-    await assert.rejects(terminator.terminate(), { message: 'broken' });
+    const client = await connect(plain, sound);
+    await client.write(requestText('/slow'));
+    await arrived('/slow');
+    let settled = false;
+    const terminated = terminator.terminate().finally(() => {
+      settled = true;
+    });
+    const rejected = assert.rejects(terminated, { message: 'broken' });
+    for (let turns = 0; turns < 20; turns += 1) await turn();
+    assert.equal(settled, false);
+    open('/slow');
+    assert.equal(await client.ended, 'FIN');
+    await rejected;
     closable = true;
     assert.equal(sound.listening, false);
   });

@@ -69,6 +69,36 @@ for (const transport of transports) {
     });
   });
 
+  describe(`clients that throw, over ${transport.name}`, () => {
+    for (const [method, at] of [
+      ['close', 'when the server drains'],
+      ['terminate', 'at the deadline'],
+    ]) {
+      it(`do so ${at}, and everything ends all the same, with what ${method}() has thrown`, async (test) => {
+        const acts = [];
+        const clients = ['first', 'second'].map((name) => ({
+          close: () => acts.push(`close ${name}`),
+          terminate: () => acts.push(`terminate ${name}`),
+        }));
+        clients[0][method] = () => {
+          throw new Error(`no ${method}`);
+        };
+        const server = transport.createServer({}, () => {});
+        const options = { webSocketServers: [{ clients }], httpResponseTimeout: 60 };
+        const terminator = createHttpTerminator({ server, ...options });
+        test.after(() => server.close());
+        await once(server.listen(0, '127.0.0.1'), 'listening');
+        const client = await connect(transport, server);
+        await client.write(requestText('/never'));
+        await once(server, 'request');
+        await assert.rejects(terminator.terminate(), { message: `no ${method}` });
+        assert.notEqual(await client.ended, undefined);
+        assert.equal(terminator.state, 'terminated');
+        assert.ok(acts.includes(`${method} second`));
+      });
+    }
+  });
+
   describe(`CONNECT tunnels over ${transport.name}`, () => {
     const serveTunnel = async (test, options) => {
       const { server, terminator } = await serve(test, transport, () => {}, options);

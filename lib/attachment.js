@@ -128,7 +128,8 @@ class Attachment {
       watchAnswers();
       const termination = new (loadTermination().Termination)(this);
       this.#termination = termination;
-      this.#outcome = termination.begin(plan);
+      this.#outcome = termination.outcome;
+      termination.begin(plan);
     }
     return /** @type {Promise<Outcome>} */ (this.#outcome);
   }
@@ -234,7 +235,10 @@ class Attachment {
   ];
 
   #listening() {
-    if (this.#termination !== null) return;
+    if (this.#termination !== null) {
+      this.#termination.listensAgain();
+      return;
+    }
     native.listening(this.key);
     for (const user of this.users) user.servingAgain();
     this.#followIfNeeded();
@@ -243,10 +247,11 @@ class Attachment {
 
   /** The server does not listen, and has no connections left. */
   #serverClosed() {
-    if (this.#termination !== null) this.#termination.serverClosed();
-    else this.#unwatch();
     // Connections may be emitted by hand from now on.
     this.#follow();
+    // Last, since everything is taken off if that was the end for a terminator that is detached.
+    if (this.#termination !== null) this.#termination.serverClosed();
+    else this.#unwatch();
   }
 
   // Connections are followed from their beginning only where they can't be found later.

@@ -2,7 +2,7 @@
 
 // Not the global one, which test runners replace by one that waits for the test.
 const { nextTick } = require('node:process');
-const { descriptorOf, requestComingInOn, unreadSocket } = require('./internals');
+const { descriptorOf, isLast, requestComingInOn, unreadSocket } = require('./internals');
 const native = require('./native');
 const { answeredEarlyOn } = require('./requests');
 
@@ -44,7 +44,7 @@ function keepAlive(request) {
  * @param {ServerResponse} response
  */
 function saidClose(response) {
-  return /\bclose\b/i.test(String(response.getHeader('Connection')));
+  return isLast(response) ?? /\bclose\b/i.test(String(response.getHeader('Connection')));
 }
 
 /**

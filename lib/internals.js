@@ -193,6 +193,19 @@ function responseOn(socket) {
 }
 
 /**
+ * Whether Node closes the connection after this answer, whose head has left. It does because its client asked for that, too,
+ * or because the handler gave the header to `writeHead()`, which `getHeader()` does not show.
+ *
+ * Without it, the connection does not linger after such an answer, and is reset if its client is still writing.
+ *
+ * @param {import('node:http').ServerResponse} response
+ * @returns {boolean | undefined}
+ */
+function isLast(response) {
+  return /** @type {any} */ (response)._last;
+}
+
+/**
  * Whether it answers a request by which HTTP has handed its connection over.
  *
  * Without it, such an answer counts as one in flight if somebody assigns it to the connection.
@@ -252,6 +265,7 @@ module.exports = {
   httpSockets,
   inputOn,
   isBoundHere,
+  isLast,
   isParsed,
   isToUpgrade,
   listsConnections,

@@ -70,7 +70,7 @@ class Survey {
   }
 
   stats() {
-    this.#quietClosed(this.#quiet.deleteDestroyed());
+    this.forgetDestroyed();
     return native.stats(this.#key);
   }
 
@@ -333,14 +333,14 @@ class Survey {
     for (const socket of this.#quiet.sockets()) socket.destroy();
     // Whatever else is open has escaped everything that is known of Node.
     for (const socket of acceptedSockets(this.#server)) if (!connections.has(socket)) socket.destroy();
-    this.quietAreClosed();
-  }
-
-  /** None is left of those that were quiet. */
-  quietAreClosed() {
     const closed = this.#quiet.size;
     this.#quiet.clear();
     this.#quietClosed(closed);
+  }
+
+  /** Tells it of those that have been closed by others, whom nobody has told of. */
+  forgetDestroyed() {
+    this.#quietClosed(this.#quiet.deleteDestroyed());
   }
 
   /** @param {number} count how many there are less since the machine was last told */

@@ -3,6 +3,7 @@
 // Not the global ones, which test runners replace by ones that wait for the test.
 const { nextTick } = require('node:process');
 const { setImmediate } = require('node:timers');
+const { inspect, types } = require('node:util');
 const { CutList } = require('./cut-list');
 const http1 = require('./http1');
 const http2 = require('./http2');
@@ -59,8 +60,17 @@ class Termination {
   /** Who is there. */
   #survey;
   #turning = false;
+  #hasClosedServer = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
+  /**
+   * There before it begins: that calls code of users, who may ask for it.
+   *
+   * @type {Promise<Outcome>}
+   */
+  outcome = new Promise((resolve) => {
+    this.#resolve = resolve;
+  });
   /** @type {{ error: unknown } | null} */
   #failure = null;
   #cut = new CutList();
@@ -79,20 +89,11 @@ class Termination {
     return this.#survey.stats();
   }
 
-  /**
-   * @param {Plan} plan
-   * @returns {Promise<Outcome>}
-   */
+  /** @param {Plan} plan */
   begin(plan) {
     this.#survey.begin();
-    const actions = this.#terminate(plan);
-    /** @type {Promise<Outcome>} */
-    const outcome = new Promise((resolve) => {
-      this.#resolve = resolve;
-    });
-    this.perform(actions);
+    this.perform(this.#terminate(plan));
     for (const user of this.#attachment.users) user.terminationBegan();
-    return outcome;
   }
 
   /** @param {Plan} plan */
@@ -127,9 +128,15 @@ class Termination {
   }
 
   serverClosed() {
-    // It closes after its last connection, of which not all were followed.
-    this.#survey.quietAreClosed();
+    // It closes after its last connection, of which not all were followed. Those that somebody has emitted by hand it does
+    // not know, and they are still open.
+    this.#survey.forgetDestroyed();
     this.perform(native.serverClosed(this.#key));
+  }
+
+  /** The server listens again: until it is closed once more, it will not say that it has closed. */
+  listensAgain() {
+    if (this.#hasClosedServer) this.perform(native.serverClosed(this.#key));
   }
 
   /** @param {Connection} connection on which the TLS handshake has just ended */
@@ -236,7 +243,7 @@ class Termination {
   /** @param {unknown} error */
   taskFailed(error) {
     if (this.#taskErrors.length === ERRORS_AT_MOST) return;
-    this.#taskErrors.push(error instanceof Error ? error.message : String(error));
+    this.#taskErrors.push(messageOf(error));
   }
 
   // What is to be done.
@@ -327,10 +334,10 @@ class Termination {
   /** @param {number} milestone */
   #announce(milestone) {
     const { users, open } = this.#attachment;
-    if (milestone === Milestone.Draining) for (const user of users) user.drainingBegan();
+    if (milestone === Milestone.Draining) for (const user of users) this.#tell(() => user.drainingBegan());
     if (milestone === Milestone.Deadline) {
       this.#attachment.abandonTasks();
-      for (const user of users) user.deadlinePassed();
+      for (const user of users) this.#tell(() => user.deadlinePassed());
     }
     if (!isObserved()) return;
     const stillOpen = new CutList();
@@ -343,7 +350,17 @@ class Termination {
     });
   }
 
+  /** @param {() => void} tell by which a WebSocket client's own code may be called, and throw */
+  #tell(tell) {
+    try {
+      tell();
+    } catch (error) {
+      this.#failure ??= { error };
+    }
+  }
+
   #closeServer() {
+    this.#hasClosedServer = true;
     try {
       // Also if it does not listen: it may be about to, which Node takes back, and it says `close` all the same.
       listener.close(this.#server);
@@ -404,6 +421,15 @@ class Termination {
       this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));
     });
   }
+}
+
+/**
+ * @param {unknown} error which may be of another realm, and need not be one
+ * @returns {string}
+ */
+function messageOf(error) {
+  const message = error instanceof Error || types.isNativeError(error) ? error.message : error;
+  return typeof message === 'string' ? message : inspect(message, { customInspect: false });
 }
 
 /**

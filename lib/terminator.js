@@ -90,7 +90,7 @@ function createHttpTerminator(options) {
   function terminate() {
     const outcomes = attachments().map((attachment) => attachment.terminate(plan));
     const known = termination?.outcomes.every((outcome, index) => outcome === outcomes[index]);
-    if (termination === null || !known) termination = { outcomes, report: Promise.all(outcomes).then(report) };
+    if (termination === null || !known) termination = { outcomes, report: allEnded(outcomes).then(report) };
     return termination.report;
   }
 
@@ -117,6 +117,16 @@ function createHttpTerminator(options) {
     controller ??= new AbortController();
     return controller;
   }
+}
+
+/**
+ * If one has failed, the others are waited for all the same.
+ *
+ * @param {Promise<Outcome>[]} outcomes
+ */
+async function allEnded(outcomes) {
+  await Promise.allSettled(outcomes);
+  return Promise.all(outcomes);
 }
 
 /**

@@ -1,6 +1,7 @@
 // Ends the clients of WebSocket servers, of which the machine knows only that their connections were upgraded.
 
 /** @typedef {import('../index').WebSocketServerLike} WebSocketServerLike */
+/** @typedef {WebSocketServerLike['clients'] extends Iterable<infer Client> ? Client : never} WebSocketClient */
 
 /**
  * Sends each client a close frame (RFC 6455, section 7.4.1). It then has time to answer.
@@ -9,18 +10,32 @@
  * @param {number} code
  */
 function closeClients(servers, code) {
-  for (const client of clientsOf(servers)) client.close(code);
+  forEachClient(servers, (client) => client.close(code));
 }
 
 /** @param {Iterable<WebSocketServerLike>} servers */
 function terminateClients(servers) {
-  for (const client of clientsOf(servers)) client.terminate();
+  forEachClient(servers, (client) => client.terminate());
 }
 
-/** @param {Iterable<WebSocketServerLike>} servers */
-function clientsOf(servers) {
+/**
+ * If one throws, the others have their turn first.
+ *
+ * @param {Iterable<WebSocketServerLike>} servers
+ * @param {(client: WebSocketClient) => void} act
+ */
+function forEachClient(servers, act) {
+  /** @type {unknown[]} */
+  const errors = [];
   // A copy: clients take themselves out of their server's set while it is walked.
-  return [...servers].flatMap(({ clients }) => [...clients]);
+  for (const client of [...servers].flatMap(({ clients }) => [...clients])) {
+    try {
+      act(client);
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
 }
 
 module.exports = { closeClients, terminateClients };

@@ -59,12 +59,18 @@ for (const transport of transports) {
       assert.equal(report.requests.cut, 1);
     });
 
-    it('is ended by another terminator without a delay', async (test) => {
-      const { server, terminator } = await serve(test, transport, () => {}, { shutdownDelay: 60_000 });
-      const terminated = terminator.terminate();
-      await createHttpTerminator({ server }).terminate();
-      assert.equal((await terminated).graceful, true);
-    });
+    for (const [how, delay] of [
+      ['', 60_000],
+      [', even if it is longer than any clock can tell', Number.MAX_VALUE],
+    ]) {
+      it(`is ended by another terminator without a delay${how}`, async (test) => {
+        const { server, terminator } = await serve(test, transport, () => {}, { shutdownDelay: delay });
+        const terminated = terminator.terminate();
+        assert.equal(terminator.state, 'delaying');
+        await createHttpTerminator({ server }).terminate();
+        assert.equal((await terminated).graceful, true);
+      });
+    }
   });
 }
 

@@ -950,6 +950,12 @@ describe('createGracefulShutdown()', () => {
       invalidType,
       /"options\.afterTerminate\[1\]" property must be of type function\. Received null$/,
     ],
+    ...['terminators', 'signals', 'beforeTerminate', 'afterTerminate'].map((name) => [
+      `a gap in ${name}`,
+      { [name]: new Array(1) },
+      invalidType,
+      new RegExp(`"options\\.${name}\\[0\\]".* Received undefined$`),
+    ]),
     ...['hookTimeout', 'timeout'].flatMap((name) => [
       [
         `a ${name} of a wrong type`,

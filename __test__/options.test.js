@@ -51,6 +51,14 @@ describe('createHttpTerminator()', () => {
       invalidType,
       /"options\.server\[1\]".*type number \(5\)$/,
     ],
+    // biome-ignore lint/suspicious/noSparseArray: that is the case
+    ['a list with a gap in it', { server: [server, ,] }, invalidType, /"options\.server\[1\]".*Received undefined$/],
+    [
+      'what only looks like a server',
+      { server: [server, { on() {}, close() {}, getConnections() {} }] },
+      invalidType,
+      /"options\.server\[1\]"/,
+    ],
     [
       'a word for a time to keep connections',
       { server, keepAliveDrainTimeout: 'always' },

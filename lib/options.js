@@ -76,7 +76,8 @@ function parseNumber(name, value) {
 function parseServers(server) {
   if (!Array.isArray(server)) return [parseServer('options.server', server)];
   if (server.length === 0) throw invalidArgumentValue('options.server', server, 'must name at least one server');
-  return [...new Set(server.map((each, index) => parseServer(`options.server[${index}]`, each)))];
+  // Not by `map()`, which leaves gaps out.
+  return [...new Set(Array.from(server, (each, index) => parseServer(`options.server[${index}]`, each)))];
 }
 
 /**
@@ -91,6 +92,7 @@ function parseServer(name, server) {
   const isServer =
     typeof candidate === 'object' &&
     typeof candidate?.on === 'function' &&
+    typeof candidate.listenerCount === 'function' &&
     typeof candidate.close === 'function' &&
     typeof candidate.getConnections === 'function';
   if (!isServer) {

@@ -387,7 +387,7 @@ pub fn terminate(
 ) -> Result<Actions> {
     // Infinity, and what is too long for the clock, is no timeout at all.
     let timeout = milliseconds(timeout);
-    let delay = milliseconds(delay).unwrap_or_default();
+    let delay = milliseconds(delay).unwrap_or(Duration::MAX);
     let keep_alive =
         keep_alive.map_or(KeepAlive::Auto, |time| KeepAlive::For(milliseconds(time).unwrap_or(Duration::MAX)));
     let plan = Plan { delay, timeout, keep_alive, observed };

@@ -527,6 +527,27 @@ describe('with exit: false', () => {
     assert.equal(messages.includes('terminating') || messages.includes('after'), false);
   });
 
+  it('keeps the process no longer for a hook that it has given up', async (test) => {
+    const program = startProgram(
+      test,
+      `
+      const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length;
+      const before = timers();
+      const hookTimeouts = [5000, Infinity];
+      Promise.all(
+        hookTimeouts.map((hookTimeout) =>
+          createGracefulShutdown({
+            beforeTerminate: () => new Promise(() => {}),
+            hookTimeout,
+            timeout: 30,
+            exit: false,
+          }).start(),
+        ),
+      ).then(() => say({ left: timers() - before }));`,
+    );
+    assert.deepEqual(await program.said((message) => message.left !== undefined), { left: 0 });
+  });
+
   it('resolves on a second signal', async (test) => {
     const program = startProgram(
       test,

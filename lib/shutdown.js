@@ -78,6 +78,8 @@ class Shutdown {
   #running = new Set();
   /** @type {NodeJS.Timeout | undefined} */
   #timer;
+  /** @type {NodeJS.Timeout | undefined} */
+  #hookTimer;
   /** @type {number | null} names what ends the process if the event loop does not */
   #enforcement = null;
   /** @type {number | null} names what does so when a signal comes of which the event loop does not even hear */
@@ -168,15 +170,14 @@ class Shutdown {
   async #runHook(hook) {
     if (this.#hasEnded) return;
     const { hookTimeout } = this.#options;
-    /** @type {NodeJS.Timeout | undefined} */
-    let timer;
     const timedOut = new Promise((resolve) => {
-      timer = setTimer(hookTimeout, () => {
+      this.#hookTimer = setTimer(hookTimeout, () => {
         this.#failed(hook.name, hookTimedOut(hook.name, hookTimeout));
         resolve(undefined);
       });
     });
     // What a hook does after its time is no concern of the others, but may be what the process still waits for.
+    const timer = this.#hookTimer;
     const settled = this.#follow(hook.name, async () => hook.run(this.#reason)).then(() => clearTimeout(timer));
     await Promise.race([settled, timedOut]);
   }
@@ -258,6 +259,8 @@ class Shutdown {
     if (this.#hasEnded) return;
     this.state = 'stopped';
     clearTimeout(this.#timer);
+    // A hook that is given up must not keep the process.
+    clearTimeout(this.#hookTimer);
     const exitCode = this.#exitCode;
     process.exitCode = exitCode;
     this.#resolve({

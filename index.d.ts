@@ -101,7 +101,10 @@ export interface WebSocketServerLike {
  * What the diagnostics channel `http-terminator:phase` publishes, and `NODE_DEBUG=http-terminator` prints.
  *
  * @example
- * diagnostics_channel.subscribe('http-terminator:phase', ({ phase, stats }) => console.log(phase, stats));
+ * diagnostics_channel.subscribe('http-terminator:phase', (message) => {
+ *   const { phase, stats } = message as PhaseMessage;
+ *   console.log(phase, stats);
+ * });
  */
 export interface PhaseMessage {
   /** `half time` is when half of `httpResponseTimeout` has passed. */

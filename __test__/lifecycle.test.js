@@ -93,6 +93,39 @@ for (const transport of transports) {
       }
     });
 
+    it('has a new signal if the server listened again while it was detached', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const { signal } = terminator;
+      await terminator.terminate();
+      terminator.detach();
+      assert.equal(terminator.signal, signal);
+      terminator.detach();
+      await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
+      assert.equal(terminator.state, 'serving');
+      assert.notEqual(terminator.signal, signal);
+      assert.equal(terminator.signal.aborted, false);
+      await terminator.terminate();
+      assert.equal(terminator.signal.aborted, true);
+    });
+
+    it('has begun for a terminator that is created while another one terminates the server', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      await (await connect(transport, server)).write(requestText('/slow'));
+      await arrived('/slow');
+      const terminated = terminator.terminate();
+      while (server.listening) await turn();
+      const codes = [];
+      const clients = [{ close: (code) => codes.push(code), terminate() {} }];
+      const late = createHttpTerminator({ server, webSocketServers: [{ clients }], httpResponseTimeout: 60_000 });
+      assert.equal(late.state, 'draining');
+      assert.equal(late.signal.aborted, true);
+      assert.deepEqual(codes, [1001]);
+      open('/slow');
+      assert.equal((await late.terminate()).requests.completed, 1);
+      await terminated;
+    });
+
     it('ends if the server listens again in the middle, and the server serves', async (test) => {
       const { handler, arrived, open } = gatedHandler();
       const { server, terminator } = await serve(test, transport, handler);

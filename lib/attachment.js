@@ -70,6 +70,7 @@ class Attachment {
   static attach(server, user) {
     const attachment = attachments.get(server) ?? new Attachment(server);
     attachment.users.add(user);
+    attachment.#termination?.joined(user);
     return attachment;
   }
 

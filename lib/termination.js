@@ -96,6 +96,12 @@ class Termination {
     for (const user of this.#attachment.users) user.terminationBegan();
   }
 
+  /** @param {import('./attachment').User} user who has come while it runs */
+  joined(user) {
+    user.terminationBegan();
+    if (this.#attachment.state === 'draining') this.#tell(() => user.drainingBegan());
+  }
+
   /** @param {Plan} plan */
   bringForward(plan) {
     this.perform(this.#terminate(plan));

@@ -78,6 +78,7 @@ function createHttpTerminator(options) {
       return STATES.find((state) => states.has(state)) ?? 'terminated';
     },
     get signal() {
+      attachments();
       return abortController().signal;
     },
     async [Symbol.asyncDispose]() {
@@ -109,7 +110,12 @@ function createHttpTerminator(options) {
 
   /** Whoever uses a detached terminator attaches it again. */
   function attachments() {
-    attached ??= servers.map((server) => Attachment.attach(server, user));
+    if (attached === null) {
+      attached = servers.map((server) => Attachment.attach(server, user));
+      // While it was detached, nobody told it.
+      const isServing = attached.every(({ state }) => state === 'serving');
+      if (isServing && servers.some(({ listening }) => listening)) user.servingAgain();
+    }
     return attached;
   }
 

@@ -597,6 +597,14 @@ for (const transport of transports) {
     });
 
     describe('an answer sent while its request is still arriving', () => {
+      /** What is left of a body of eight parts, of which the first has been written. */
+      const writeRest = async (client, part) => {
+        for (let parts = 1; parts < 8; parts += 1) {
+          await turn();
+          await client.write(part);
+        }
+      };
+
       for (const [when, before] of [
         ['before terminate()', true],
         ['after terminate()', false],
@@ -624,10 +632,7 @@ for (const transport of transports) {
             go.open();
             await answered.passed;
           }
-          for (let parts = 1; parts < 8; parts += 1) {
-            await turn();
-            await client.write(part);
-          }
+          await writeRest(client, part);
           client.read();
           assert.equal(await client.ended, 'FIN');
           assert.equal(client.answers[0].status, 413);
@@ -636,7 +641,7 @@ for (const transport of transports) {
         });
       }
 
-      // Of these Node knows that they close, and `getHeader()` does not.
+      // Node closes the connection after each of these, and `getHeader()` shows it of the first only.
       for (const [whose, headers, say] of [
         ['its handler closes by setHeader()', {}, (response) => response.setHeader('Connection', 'close')],
         ['its handler closes by writeHead()', {}, (response) => response.writeHead(200, { Connection: 'close' })],
@@ -659,10 +664,7 @@ for (const transport of transports) {
           const terminated = terminator.terminate();
           go.open();
           await answered.passed;
-          for (let parts = 1; parts < 8; parts += 1) {
-            await turn();
-            await client.write(part);
-          }
+          await writeRest(client, part);
           client.read();
           assert.equal(await client.ended, 'FIN');
           assert.equal(client.answers[0].headers.connection, 'close');

@@ -76,8 +76,19 @@ function parseNumber(name, value) {
 function parseServers(server) {
   if (!Array.isArray(server)) return [parseServer('options.server', server)];
   if (server.length === 0) throw invalidArgumentValue('options.server', server, 'must name at least one server');
+  return [...new Set(parseEach('options.server', server, parseServer))];
+}
+
+/**
+ * @template Parsed
+ * @param {string} name of the list
+ * @param {unknown[]} list
+ * @param {(name: string, each: unknown) => Parsed} parse
+ * @returns {Parsed[]}
+ */
+function parseEach(name, list, parse) {
   // Not by `map()`, which leaves gaps out.
-  return [...new Set(Array.from(server, (each, index) => parseServer(`options.server[${index}]`, each)))];
+  return Array.from(list, (each, index) => parse(`${name}[${index}]`, each));
 }
 
 /**
@@ -191,4 +202,4 @@ function parseCloseCode(name, value) {
   return code;
 }
 
-module.exports = { parseBoolean, parseNumber, parseObject, parseOptions, parseServer, parseTimeout };
+module.exports = { parseBoolean, parseEach, parseNumber, parseObject, parseOptions, parseServer, parseTimeout };

@@ -3,7 +3,7 @@
 const os = require('node:os');
 const { isMainThread } = require('node:worker_threads');
 const { invalidArgumentType, invalidArgumentValue, unknownSignal, unsupportedInWorker } = require('./errors');
-const { parseBoolean, parseObject, parseTimeout } = require('./options');
+const { parseBoolean, parseEach, parseObject, parseTimeout } = require('./options');
 
 const DEFAULT_SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT']);
 const DEFAULT_HOOK_TIMEOUT = 5000;
@@ -75,7 +75,7 @@ function parseShutdownOptions(options) {
 function parseTerminators(terminators) {
   const name = 'options.terminators';
   if (!Array.isArray(terminators)) return [parseTerminator(name, terminators)];
-  return [...new Set(Array.from(terminators, (each, index) => parseTerminator(`${name}[${index}]`, each)))];
+  return [...new Set(parseEach(name, terminators, parseTerminator))];
 }
 
 /**
@@ -96,7 +96,7 @@ function parseTerminator(name, terminator) {
  */
 function parseSignals(signals) {
   if (!Array.isArray(signals)) throw invalidArgumentType('options.signals', 'an array of signal names', signals);
-  return [...new Set(Array.from(signals, (signal, index) => parseSignal(`options.signals[${index}]`, signal)))];
+  return [...new Set(parseEach('options.signals', signals, parseSignal))];
 }
 
 /**
@@ -118,7 +118,7 @@ function parseSignal(name, signal) {
 function parseHooks(name, hooks) {
   if (typeof hooks === 'function') return [parseHook(name, hooks)];
   if (!Array.isArray(hooks)) throw invalidArgumentType(name, 'a function or an array of functions', hooks);
-  return Array.from(hooks, (hook, index) => parseHook(`${name}[${index}]`, hook));
+  return parseEach(name, hooks, parseHook);
 }
 
 /**

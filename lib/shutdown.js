@@ -176,8 +176,8 @@ class Shutdown {
         resolve(undefined);
       });
     });
-    // What a hook does after its time is no concern of the others, but may be what the process still waits for.
     const timer = this.#hookTimer;
+    // What a hook does after its time is no concern of the others, but may be what the process still waits for.
     const settled = this.#follow(hook.name, async () => hook.run(this.#reason)).then(() => clearTimeout(timer));
     await Promise.race([settled, timedOut]);
   }

@@ -113,8 +113,8 @@ function createHttpTerminator(options) {
     if (attached === null) {
       attached = servers.map((server) => Attachment.attach(server, user));
       // While it was detached, nobody told it.
-      const isServing = attached.every(({ state }) => state === 'serving');
-      if (isServing && servers.some(({ listening }) => listening)) user.servingAgain();
+      const listens = servers.some(({ listening }) => listening);
+      if (listens && attached.every(({ state }) => state === 'serving')) user.servingAgain();
     }
     return attached;
   }

@@ -236,11 +236,9 @@ class Attachment {
   ];
 
   #listening() {
-    if (this.#termination !== null) {
-      this.#termination.listensAgain();
-      return;
-    }
-    native.listening(this.key);
+    const wasTerminating = this.#termination !== null;
+    this.#perform(native.listening(this.key));
+    if (wasTerminating) return;
     for (const user of this.users) user.servingAgain();
     this.#followIfNeeded();
     this.#watch();

@@ -60,7 +60,6 @@ class Termination {
   /** Who is there. */
   #survey;
   #turning = false;
-  #hasClosedServer = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
   /**
@@ -138,11 +137,6 @@ class Termination {
     // not know, and they are still open.
     this.#survey.forgetDestroyed();
     this.perform(native.serverClosed(this.#key));
-  }
-
-  /** The server listens again: until it is closed once more, it will not say that it has closed. */
-  listensAgain() {
-    if (this.#hasClosedServer) this.perform(native.serverClosed(this.#key));
   }
 
   /** @param {Connection} connection on which the TLS handshake has just ended */
@@ -366,7 +360,6 @@ class Termination {
   }
 
   #closeServer() {
-    this.#hasClosedServer = true;
     try {
       // Also if it does not listen: it may be about to, which Node takes back, and it says `close` all the same.
       listener.close(this.#server);

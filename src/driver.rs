@@ -255,7 +255,7 @@ impl Driver {
 
     /// The server listens again.
     pub fn listening(&mut self) {
-        self.drain.handle_listening();
+        self.drain.handle_listening(now());
     }
 
     /// All that is to be done now, in order; sets the alarm for what is to be done later.

@@ -555,10 +555,14 @@ impl Drain {
         self.assert_invariants();
     }
 
-    /// The server listens again after a termination.
-    pub fn handle_listening(&mut self) {
+    /// The server listens again: after a termination, or in the middle of one that has closed its listener. Then it will not
+    /// say that it has closed before it is closed once more.
+    pub fn handle_listening(&mut self, now: Instant) {
         if self.phase == Phase::Terminated {
             self.phase = Phase::Serving;
+        } else if self.listener == Listener::Closed {
+            self.closing_server = false;
+            self.resolve_if_done(now);
         }
         self.assert_invariants();
     }

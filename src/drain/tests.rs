@@ -618,7 +618,7 @@ fn a_server_that_listens_again_can_be_terminated_again() {
     scene.server_closed();
     scene.close(id);
     scene.turn();
-    scene.drain.handle_listening();
+    scene.drain.handle_listening(scene.now);
     assert_eq!(scene.drain.phase(), Phase::Serving);
     let again = scene.idle(Transport::Plain);
     assert_eq!(scene.terminate(), [Action::AwaitTurn, Action::CloseServer]);
@@ -626,6 +626,19 @@ fn a_server_that_listens_again_can_be_terminated_again() {
     scene.server_closed();
     assert_eq!(scene.close(again), [Action::Resolve]);
     assert_eq!(scene.drain.report().requests, report::Requests::default(), "each report is about one termination");
+}
+
+#[test]
+fn a_server_that_listens_again_meanwhile_need_not_say_that_it_has_closed() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate_within(None);
+    scene.drain.handle_listening(scene.now);
+    assert_eq!(scene.actions(), [Action::SayClose(id), Action::AwaitTurn, Action::CloseServer]);
+    scene.turn();
+    scene.drain.handle_listening(scene.now);
+    assert_eq!(scene.actions(), []);
+    assert_eq!(scene.close(id), [Action::Resolve]);
 }
 
 #[test]
@@ -637,6 +650,8 @@ fn events_nobody_waits_for_do_nothing() {
             scene.active(Transport::Plain, 1);
             scene.terminate();
             scene.turn();
+        } else {
+            scene.drain.handle_listening(scene.now);
         }
         assert_eq!(scene.turn(), []);
         assert_eq!(scene.start(unknown, false), []);
@@ -647,7 +662,6 @@ fn events_nobody_waits_for_do_nothing() {
         scene.drain.handle_receiving(unknown);
         scene.drain.handle_answered_early(unknown, scene.now);
         scene.drain.handle_task_finished(true, scene.now);
-        scene.drain.handle_listening();
         assert_eq!(scene.actions(), []);
     }
 }
@@ -796,7 +810,7 @@ fn a_turn_that_an_earlier_termination_asked_for_does_not_count() {
     scene.terminate();
     scene.server_closed();
     assert_eq!(scene.close(gone), [Action::Resolve]);
-    scene.drain.handle_listening();
+    scene.drain.handle_listening(scene.now);
     let id = scene.idle(Transport::Plain);
     assert_eq!(scene.terminate(), [Action::CloseServer], "a turn is awaited already");
     assert_eq!(scene.turn(), [Action::AwaitTurn]);

@@ -464,13 +464,18 @@ impl World {
     }
 
     pub(super) fn listen(&mut self) {
-        // While a termination runs, it is an event that nobody waits for.
-        if self.termination.is_none() {
+        let closed = self.termination.as_mut().is_none_or(|termination| {
+            // What closes next is not what the termination has closed.
+            termination.server_closed |= termination.server_closes > 0;
+            termination.server_closes > 0
+        });
+        // Otherwise it is an event that nobody waits for.
+        if closed {
             self.listening = true;
             self.held = false;
             self.server_closing = false;
         }
-        self.drain.handle_listening();
+        self.drain.handle_listening(self.now);
         self.obey();
     }
 }

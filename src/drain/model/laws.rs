@@ -359,7 +359,9 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         drain.handle_task_finished(true, *now);
     }
     if termination.is_some() {
-        drain.handle_listening();
+        if termination.as_ref().is_some_and(|termination| termination.server_closes == 0) {
+            drain.handle_listening(*now);
+        }
         for (&id, _) in known.iter().filter(|(_, peer)| peer.session) {
             drain.handle_multiplexed(id, *now);
         }

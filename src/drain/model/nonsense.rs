@@ -72,7 +72,7 @@ impl Talk {
             Step::Pass(time) => *now += time,
             Step::Ring => drain.handle_timeout(*now),
             Step::Terminate(plan) => drain.handle_terminate(plan, *now),
-            Step::Listen => drain.handle_listening(),
+            Step::Listen => drain.handle_listening(*now),
             Step::PassUntilRing => {
                 *now = drain.poll_timeout().map_or(*now, |due| due.max(*now));
                 drain.handle_timeout(*now);

@@ -484,6 +484,31 @@ for (const transport of transports) {
         });
       }
 
+      const headers = Object.fromEntries(Array.from({ length: 30 }, (_, place) => [`Field-${place}`, 'value']));
+      for (const [what, rewrite] of [
+        ['without spaces', (text) => text.replaceAll(': ', ':')],
+        ['with more spaces than usual', (text) => text.replaceAll(': ', ':   ').replaceAll('value', 'value  ')],
+        ['behind empty lines', (text) => `\r\n\r\n${text}`],
+      ]) {
+        it(`are answered if they are written ${what}`, async (test) => {
+          const paths = Array.from({ length: 30 }, (_, place) => `/${place}`);
+          const requests = paths.map((each) => rewrite(requestText(each, { headers })));
+          await assertAnsweredFromKernel(test, transport, answerAtOnce, paths, requests);
+        });
+      }
+
+      it('are answered if they have more fields than the server looks at', async (test) => {
+        const { client, server, terminator } = await connectAndAsk(test, transport, answerAtOnce);
+        server.maxHeadersCount = 2;
+        const paths = ['/1', '/2', '/3'];
+        const written = client.write(paths.map((each) => requestText(each, { headers })).join(''));
+        const report = await terminator.terminate();
+        await written;
+        assert.equal(await client.ended, 'FIN');
+        assertPipelined(client.answers.slice(1), paths);
+        assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
+      });
+
       it('are answered behind one that is answered while Node works through them', async (test) => {
         const handler = async (request, response) => {
           if (request.url === '/1') await null;
@@ -944,7 +969,7 @@ async function connectAndAsk(test, transport, handler) {
   await client.write(requestText());
   await client.until(/answer to/);
   while (terminator.stats().active > 0) await turn();
-  return { client, terminator };
+  return { client, server, terminator };
 }
 
 /** On a connection that has been used before, all of them leave before terminate() is called, and are read later. */

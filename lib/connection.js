@@ -2,6 +2,7 @@
 
 // Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
+const { countReceived } = require('./received');
 const { answeredEarlyOn } = require('./requests');
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -71,6 +72,7 @@ class Connection {
    * @param {Socket} socket
    */
   constructor(attachment, accepted, socket) {
+    countReceived(accepted);
     this.attachment = attachment;
     /** The accepted socket, whose end is the connection's. */
     this.accepted = accepted;

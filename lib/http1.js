@@ -63,7 +63,9 @@ function close({ socket }) {
  * @param {Connection} connection
  */
 function end({ socket }) {
-  socket.destroySoon();
+  // A Duplex that is no socket has not got it.
+  if (typeof socket.destroySoon === 'function') socket.destroySoon();
+  else socket.end(() => socket.destroy());
 }
 
 /**

@@ -3,6 +3,7 @@
 
 const { inputOn } = require('./internals');
 const native = require('./native');
+const { receivedOn } = require('./received');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
@@ -17,7 +18,8 @@ const RECORD_AT_MOST = 2 ** 14;
 const OVERLOOKED = 64;
 
 const HEAD_END = '\r\n\r\n';
-const NO_INPUT = Buffer.alloc(0);
+/** Behind empty lines, which are allowed (RFC 9112, section 2.2). */
+const WRITTEN_HEAD = /^[\r\n]*.+?\r?\n\r?\n/s;
 
 class Intake {
   #connection;
@@ -35,12 +37,8 @@ class Intake {
    */
   #request;
   #headEnd = Number.NaN;
-  /**
-   * What was read last, and how much had been received then: to ask Node for it is to copy it.
-   *
-   * @type {Buffer}
-   */
-  #input = NO_INPUT;
+  /** What was read last, as latin1, and how much had been received then: to ask Node for it is to copy it. */
+  #input = '';
   #inputEnd = Number.NaN;
 
   /**
@@ -124,8 +122,7 @@ class Intake {
    */
   accountFor(request, isPipelined) {
     const { http, wire } = received(this.#connection);
-    const head = headOf(request);
-    const headEnd = Number.isNaN(this.#http) ? this.#findHeadEnd(request, head, http) : this.#http + head.length;
+    const headEnd = this.#headEndOf(request, http);
     const end = headEnd + this.#bodyLengthOf(request, headEnd, http);
     const tls = this.#connection.socket !== this.#connection.accepted;
     this.#wire += end - this.#above + (tls ? overheadOf(end - this.#above) : 0);
@@ -140,22 +137,37 @@ class Intake {
   }
 
   /**
-   * Where a head ends that begins nobody knows where. In doubt it is the first place that may be it: then there is more
-   * than there seems to be, and not less.
+   * Where a head ends. It need not have been written in the usual way: then its end is looked for in the input.
    *
    * @param {IncomingMessage} request
-   * @param {string} head
    * @param {number} http how much has been received
    */
-  #findHeadEnd({ method, url }, head, http) {
-    const input = this.#inputUpTo(http).toString('latin1');
-    const begin = http - input.length;
-    if (this.#isAmidHead) return begin + restLengthOf(head, input);
-    // Behind the rest of a body.
-    const from = Number.isNaN(this.#headEnd) ? 0 : this.#headEnd - begin;
+  #headEndOf(request, http) {
+    const head = headOf(request);
+    const usual = this.#http + head.length;
+    if (usual === http) return usual;
+    const input = this.#inputUpTo(http);
+    if (input === '') return usual;
+    const inputBegin = http - input.length;
+    const begin = this.#http - inputBegin;
+    if (begin >= 0) return inputBegin + endOf(head, input, begin);
+    if (begin < 0 || this.#isAmidHead) return inputBegin + restLengthOf(head, input);
+    return inputBegin + this.#findHeadEnd(request, input, inputBegin);
+  }
+
+  /**
+   * Where in the input the head ends behind the rest of a body, of which nobody knows how long it is. In doubt it is the
+   * first place that may be it: then there is more than there seems to be, and not less.
+   *
+   * @param {IncomingMessage} request
+   * @param {string} input
+   * @param {number} inputBegin how much had been received before
+   */
+  #findHeadEnd({ method, url }, input, inputBegin) {
+    const from = Number.isNaN(this.#headEnd) ? 0 : this.#headEnd - inputBegin;
     const line = input.indexOf(`${method} ${url} HTTP/1.`, from);
     const end = line === -1 ? -1 : input.indexOf(HEAD_END, line);
-    return end === -1 ? Number.NaN : begin + end + HEAD_END.length;
+    return end === -1 ? Number.NaN : end + HEAD_END.length;
   }
 
   /**
@@ -166,16 +178,16 @@ class Intake {
   #bodyLengthOf({ headers }, headEnd, http) {
     if (headers['transfer-encoding'] === undefined) return Number(headers['content-length'] ?? 0);
     const behind = http - headEnd;
-    const input = behind > 0 ? this.#inputUpTo(http) : NO_INPUT;
+    const input = behind > 0 ? this.#inputUpTo(http) : '';
     // A body begins in the input in which its head ends.
     if (!(behind <= input.length)) return Number.NaN;
-    return native.chunkedLength(input.subarray(-behind)) ?? Number.NaN;
+    return native.chunkedLength(Buffer.from(input.slice(-behind), 'latin1')) ?? Number.NaN;
   }
 
   /** @param {number} http how much has been received */
   #inputUpTo(http) {
     if (this.#inputEnd !== http) {
-      this.#input = inputOn(this.#connection.socket) ?? NO_INPUT;
+      this.#input = inputOn(this.#connection.socket)?.toString('latin1') ?? '';
       this.#inputEnd = http;
     }
     return this.#input;
@@ -184,8 +196,8 @@ class Intake {
 
 /** @param {Connection} connection */
 function received({ accepted, socket }) {
-  const wire = accepted.bytesRead;
-  return { http: socket === accepted ? wire : socket.bytesRead, wire };
+  const wire = receivedOn(accepted);
+  return { http: socket === accepted ? wire : receivedOn(socket), wire };
 }
 
 /** @param {number} length of what was sent over TLS */
@@ -204,6 +216,20 @@ function headOf({ method, url, httpVersion, rawHeaders }) {
     head += `${rawHeaders[place]}: ${rawHeaders[place + 1]}\r\n`;
   }
   return `${head}\r\n`;
+}
+
+/**
+ * Where in the input a head ends that begins there.
+ *
+ * @param {string} head
+ * @param {string} input
+ * @param {number} begin where it does, or what there is behind the account
+ */
+function endOf(head, input, begin) {
+  const place = input.indexOf(head, begin);
+  if (place !== -1) return place + head.length;
+  const [written] = WRITTEN_HEAD.exec(input.slice(begin)) ?? [head];
+  return begin + written.length;
 }
 
 /**

@@ -1,7 +1,8 @@
 // The idle connections that the machine knows by their number only: there may be thousands, and nothing is under way
 // on them.
 
-const { receivedOn, socketBelow } = require('./internals');
+const { socketBelow } = require('./internals');
+const { receivedOn } = require('./received');
 const { LOOKED_AT_TOGETHER, unreadAmong } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */

@@ -1,8 +1,9 @@
 // What is coming in on one connection, as far as the kernel, Node and its parser tell.
 
-const { activeSockets, isParsed } = require('./internals');
+const { activeSockets, isParsed, responseOn } = require('./internals');
 const { Intake } = require('./intake');
 const { Arriving } = require('./native');
+const { hasReceived } = require('./received');
 const { isFollowed } = require('./requests');
 const { isRead } = require('./unread');
 
@@ -45,10 +46,20 @@ function isSilent(connection) {
 function isReceiving({ accepted, attachment, socket, newest }, active) {
   if (newest !== null && !newest.response.req.complete) return false;
   if (newest !== null && isFollowed(socket, newest.response.req)) return true;
-  if (!(socket.bytesRead > 0)) return false;
+  if (!hasReceived(socket)) return false;
   // In the middle of a handshake.
   if (attachment.isSecure && socket === accepted) return true;
-  return active === undefined ? newest === null && socket.bytesWritten === 0 : active.has(socket) || !isParsed(socket);
+  return active === undefined ? newest === null && isUnanswered(socket) : active.has(socket) || !isParsed(socket);
+}
+
+/**
+ * Whether nothing has ever been written to it.
+ *
+ * @param {Socket} socket
+ */
+function isUnanswered(socket) {
+  // A Duplex that is no socket does not count.
+  return socket.bytesWritten === undefined ? responseOn(socket) === undefined : socket.bytesWritten === 0;
 }
 
 /**
@@ -76,4 +87,4 @@ function arrivingAfter(connection, request) {
   return Arriving.Nothing;
 }
 
-module.exports = { arrivingAfter, intakeOf, isReceiving, isSilent };
+module.exports = { arrivingAfter, intakeOf, isReceiving, isSilent, isUnanswered };

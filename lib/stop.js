@@ -3,6 +3,7 @@
 // Not the global one, which test runners replace by one that waits for the test.
 const { nextTick } = require('node:process');
 const { invalidArgumentType, serverNotRunning } = require('./errors');
+const http1 = require('./http1');
 const { attachmentsOf } = require('./terminator');
 
 /** @typedef {import('../index').HttpTerminator} HttpTerminator */
@@ -42,7 +43,7 @@ function stop(server, terminator, callback) {
  */
 function endHijacked(terminator) {
   for (const { open } of attachmentsOf(terminator)) {
-    for (const { hijackedBy, socket } of open) if (hijackedBy !== null) socket.destroySoon();
+    for (const connection of open) if (connection.hijackedBy !== null) http1.end(connection);
   }
 }
 

@@ -7,7 +7,8 @@ const { Intake } = require('./intake');
 const { acceptedSockets, activeSockets, lookAtIdle, requestComingInOn, socketBelow } = require('./internals');
 const native = require('./native');
 const { QuietConnections } = require('./quiet-connections');
-const { isReceiving } = require('./receiving');
+const { hasReceived } = require('./received');
+const { isReceiving, isUnanswered } = require('./receiving');
 const { connections } = require('./registry');
 const { requestsOn, rhythmOn } = require('./requests');
 const { isRead, unreadInKernel, unreadOf } = require('./unread');
@@ -160,7 +161,7 @@ class Survey {
     for (const connection of this.#attachment.open) this.#enter(connection);
     const active = activeSockets(this.#server);
     for (const socket of active ?? []) {
-      if (this.#transport === Transport.Tls || socket.bytesRead > 0) this.find(socket);
+      if (this.#transport === Transport.Tls || hasReceived(socket)) this.find(socket);
     }
     this.#enterIdle(active);
     for (const socket of active ?? []) if (!connections.has(socket)) this.#quiet.addUnused(socket);
@@ -229,7 +230,7 @@ class Survey {
     if (!this.#quiet.isSurveyed) return false;
     const active = activeSockets(this.#server);
     // One whose end has been noticed just now may still be among them.
-    for (const socket of active ?? []) if (socket.bytesRead > 0 && !socket.destroyed) this.find(socket);
+    for (const socket of active ?? []) if (hasReceived(socket) && !socket.destroyed) this.find(socket);
     this.#observe(active);
     return true;
   }
@@ -275,7 +276,7 @@ class Survey {
    */
   #observeConnection(connection, active, isFollowed) {
     if (connection.hijackedBy !== null) return;
-    if (connection.session !== null && connection.socket.bytesRead > 0) {
+    if (connection.session !== null && hasReceived(connection.socket)) {
       this.#perform(native.multiplexed(this.#key, connection.id));
       return;
     }
@@ -292,7 +293,7 @@ class Survey {
     if (active === undefined && connection.intake !== null) return;
     if (newest !== null && !newest.response.req.complete) {
       connection.intake = Intake.amidBody(connection, newest.response.req);
-    } else if (isHalf && newest === null && socket.bytesWritten === 0) {
+    } else if (isHalf && newest === null && isUnanswered(socket)) {
       connection.intake = Intake.fromBeginning(connection);
     } else if (isHalf && active?.has(socket)) {
       connection.intake = Intake.amidHead(connection);

@@ -1,6 +1,7 @@
 // What is under way on terminators' servers, in words, for the line that says what a shutdown did not wait for.
 
 const { activeSockets, httpSockets, responseOn } = require('./internals');
+const { hasReceived } = require('./received');
 const { connections } = require('./registry');
 const { answeredEarlyOn, requestsOn } = require('./requests');
 const { attachmentsOf } = require('./terminator');
@@ -82,7 +83,7 @@ function* headsOn({ open, server }) {
 function halfReceivedOn({ server }) {
   const sockets = [...(activeSockets(server) ?? [])];
   // What is left of a request that was answered early has been named by its answer.
-  return sockets.filter((socket) => socket.bytesRead > 0 && !responseOn(socket) && answeredEarlyOn(socket) === null)
+  return sockets.filter((socket) => hasReceived(socket) && !responseOn(socket) && answeredEarlyOn(socket) === null)
     .length;
 }
 

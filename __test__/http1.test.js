@@ -490,14 +490,14 @@ for (const transport of transports) {
         ['with more spaces than usual', (text) => text.replaceAll(': ', ':   ').replaceAll('value', 'value  ')],
         ['behind empty lines', (text) => `\r\n\r\n${text}`],
       ]) {
-        it(`are answered if they are written ${what}`, async (test) => {
+        it(`are answered by handlers that answer at once, when they wait in the kernel, written ${what}`, async (test) => {
           const paths = Array.from({ length: 30 }, (_, place) => `/${place}`);
           const requests = paths.map((each) => rewrite(requestText(each, { headers })));
           await assertAnsweredFromKernel(test, transport, answerAtOnce, paths, requests);
         });
       }
 
-      it('are answered if they have more fields than the server looks at', async (test) => {
+      it('are answered by handlers that answer at once, when they wait in the kernel, with more fields than are looked at', async (test) => {
         const { client, server, terminator } = await connectAndAsk(test, transport, answerAtOnce);
         server.maxHeadersCount = 2;
         const paths = ['/1', '/2', '/3'];

@@ -87,6 +87,7 @@ describe('createHttpTerminator()', () => {
       /finite.* Received Infinity$/,
     ],
     ['one WebSocket server that is not in a list', { server, webSocketServers: {} }, invalidType, /an iterable/],
+    ['an empty string for WebSocket servers', { server, webSocketServers: '' }, invalidType, /an iterable .*''/],
     [
       'a WebSocket server without clients',
       { server, webSocketServers: [{ clients: new Set() }, {}] },

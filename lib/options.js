@@ -82,7 +82,7 @@ function parseServers(server) {
 /**
  * @template Parsed
  * @param {string} name of the list
- * @param {unknown[]} list
+ * @param {Iterable<unknown>} list
  * @param {(name: string, each: unknown) => Parsed} parse
  * @returns {Parsed[]}
  */
@@ -170,13 +170,19 @@ function parseKeepAlive(name, value) {
 function parseWebSocketServers(servers) {
   const name = 'options.webSocketServers';
   if (!isIterable(servers)) throw invalidArgumentType(name, 'an iterable of WebSocket servers', servers);
-  return [...servers].map((server, index) => {
-    // `clients` is looked at again when they are to be closed: it may be a getter that makes a new list.
-    if (!isIterable(server?.clients)) {
-      throw invalidArgumentType(`${name}[${index}]`, 'a WebSocket server with iterable clients', server);
-    }
-    return server;
-  });
+  return parseEach(name, servers, parseWebSocketServer);
+}
+
+/**
+ * @param {string} name
+ * @param {any} server
+ */
+function parseWebSocketServer(name, server) {
+  // `clients` is looked at again when they are to be closed: it may be a getter that makes a new list.
+  if (!isIterable(server?.clients)) {
+    throw invalidArgumentType(name, 'a WebSocket server with iterable clients', server);
+  }
+  return server;
 }
 
 /**
@@ -184,7 +190,7 @@ function parseWebSocketServers(servers) {
  * @returns {value is Iterable<any>}
  */
 function isIterable(value) {
-  return typeof value?.[Symbol.iterator] === 'function';
+  return typeof value === 'object' && typeof value?.[Symbol.iterator] === 'function';
 }
 
 /**

@@ -3,7 +3,7 @@
 const { isIP } = require('node:net');
 const { invalidArgumentType, invalidArgumentValue, outOfRange } = require('./errors');
 const { ProbeEndpoint } = require('./native');
-const { parseBoolean, parseNumber, parseObject } = require('./options');
+const { parseBoolean, parseEach, parseNumber, parseObject } = require('./options');
 const { serversOf } = require('./terminator');
 
 /** Far beyond what collecting garbage or a large document takes, and within one period of the kubelet's. */
@@ -105,14 +105,20 @@ function parseHosts(name, host) {
  */
 function parseTerminators(name, terminators) {
   if (!Array.isArray(terminators)) throw invalidArgumentType(name, 'a list of terminators', terminators);
-  const servers = terminators.flatMap((terminator, index) => {
-    const found = serversOf(terminator);
-    if (found === undefined) {
-      throw invalidArgumentType(`${name}[${index}]`, 'a terminator made by createHttpTerminator()', terminator);
-    }
-    return found;
-  });
+  const servers = parseEach(name, terminators, parseServersOf).flat();
   return { terminators, servers: [...new Set(servers)] };
+}
+
+/**
+ * @param {string} name
+ * @param {any} terminator
+ */
+function parseServersOf(name, terminator) {
+  const servers = serversOf(terminator);
+  if (servers === undefined) {
+    throw invalidArgumentType(name, 'a terminator made by createHttpTerminator()', terminator);
+  }
+  return servers;
 }
 
 /**
@@ -166,14 +172,22 @@ function parsePaths(name, value, metrics) {
  */
 function parsePathsOf(name, value) {
   if (value === false) return [];
-  return (Array.isArray(value) ? value : [value]).map((path) => {
-    if (typeof path !== 'string') throw invalidArgumentType(name, 'a path, a list of paths, or false', value);
-    // Others can't be in a request.
-    if (!/^\/[!"$-;=@-~]*$/.test(path)) {
-      throw invalidArgumentValue(name, path, "must begin with '/' and be a path as requests have it, without a query");
-    }
-    return path;
-  });
+  if (Array.isArray(value)) return parseEach(name, value, parsePath);
+  if (typeof value !== 'string') throw invalidArgumentType(name, 'a path, a list of paths, or false', value);
+  return [parsePath(name, value)];
+}
+
+/**
+ * @param {string} name
+ * @param {unknown} path
+ */
+function parsePath(name, path) {
+  if (typeof path !== 'string') throw invalidArgumentType(name, 'of type string', path);
+  // Others can't be in a request.
+  if (!/^\/[!"$-;=@-~]*$/.test(path)) {
+    throw invalidArgumentValue(name, path, "must begin with '/' and be a path as requests have it, without a query");
+  }
+  return path;
 }
 
 /**

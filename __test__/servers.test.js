@@ -98,6 +98,39 @@ describe('several servers', () => {
   });
 });
 
+describe('a server of a class of its own', () => {
+  for (const [what, close] of [
+    ['looks for itself', (isOpen, end) => void (isOpen() && end())],
+    ['is asynchronous', (isOpen, end) => turn().then(() => isOpen() && end())],
+  ]) {
+    it(`is closed by its own close() if that ${what}, and serves what has come on idle connections`, async (test) => {
+      class OwnServer extends http.Server {
+        #isOpen = true;
+
+        close(callback) {
+          const isOpen = () => this.#isOpen;
+          return close(isOpen, () => super.close(callback));
+        }
+      }
+      const server = new OwnServer({ keepAliveTimeout: 60_000 }, gatedHandler().handler);
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      test.after(() => closeEverything(server));
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const client = await connect(plain, server);
+      await client.write(requestText());
+      await client.until(/answer to/);
+      const before = Reflect.ownKeys(server);
+      const written = client.write(requestText());
+      const report = await terminator.terminate();
+      await written;
+      assert.equal(await client.ended, 'FIN');
+      assert.equal(client.answers.length, 2);
+      assert.deepEqual(report.requests, { completed: 0, late: 1, cut: 0 });
+      assert.deepEqual(Reflect.ownKeys(server), before, 'nothing is left on it');
+    });
+  }
+});
+
 it('a cluster worker ends without closing the listener of its siblings', async (test) => {
   const primary = fork(path.join(__dirname, 'support', 'cluster.js'));
   test.after(() => primary.kill());

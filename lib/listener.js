@@ -42,26 +42,45 @@ function hold(server, key) {
  * Stops listening, but leaves idle keep-alive connections alone, which `http.Server#close()` destroys
  * since Node 19: they may have requests waiting in the kernel.
  *
- * The server's own `close()` must run, since it also stops the timer that checks for slow requests. So
- * it runs on a stand-in that passes everything through except `closeIdleConnections()`.
+ * The server's own `close()` must run, since it also stops the timer that checks for slow requests. So what it would close
+ * is hidden from it meanwhile. Not by a stand-in for the server: a class of somebody's own may look for itself.
  *
  * @param {Server} server
  */
 function close(server) {
-  const emit = server.emit.bind(server);
-  const standIn = new Proxy(server, {
-    get(target, key) {
-      if (key === 'closeIdleConnections') return () => {};
-      const value = Reflect.get(target, key);
-      // The set of HTTP/2 sessions, which Node closes here since version 24.
-      if (typeof key === 'symbol' && typeof value?.delete === 'function') return new Set();
-      // So that listeners of `close` are called on the server itself.
-      if (key === 'emit') return emit;
-      return value;
-    },
-  });
-  // The method of the class: an own property may be somebody's wrapper that calls terminate().
-  Object.getPrototypeOf(server).close.call(standIn);
+  const showIdle = hide(server, 'closeIdleConnections', () => {});
+  // The set of HTTP/2 sessions, which Node closes here since version 24.
+  const sets = Object.getOwnPropertySymbols(server).filter((key) => isSet(/** @type {any} */ (server)[key]));
+  const showSessions = sets.map((key) => hide(server, key, new Set()));
+  let closing;
+  try {
+    // The method of the class: an own property may be somebody's wrapper that calls terminate().
+    closing = Object.getPrototypeOf(server).close.call(server);
+  } finally {
+    for (const show of showSessions) show();
+    // One that is asynchronous may have yet to come to that.
+    if (typeof closing?.then === 'function') Promise.resolve(closing).finally(showIdle);
+    else showIdle();
+  }
+}
+
+/** @param {any} value */
+function isSet(value) {
+  return typeof value?.delete === 'function';
+}
+
+/**
+ * @param {object} owner
+ * @param {string | symbol} key
+ * @param {unknown} value that is seen in its place
+ */
+function hide(owner, key, value) {
+  const own = Object.getOwnPropertyDescriptor(owner, key);
+  Object.defineProperty(owner, key, { value, configurable: true, writable: true });
+  return () => {
+    if (own === undefined) Reflect.deleteProperty(owner, key);
+    else Object.defineProperty(owner, key, own);
+  };
 }
 
 /**

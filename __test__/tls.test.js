@@ -98,6 +98,53 @@ describe('below TLS', () => {
   });
 });
 
+describe('half a record that comes below TLS during a termination', () => {
+  for (const keepAliveDrainTimeout of [0, 100]) {
+    for (const length of [5, 40, 200]) {
+      const kept = keepAliveDrainTimeout > 0 ? 'kept' : 'idle';
+      it(`is waited for on a connection that is ${kept}, ${length} bytes of it, and its request is served`, async (test) => {
+        const { server, terminator } = await serve(test, https, gatedHandler().handler, { keepAliveDrainTimeout });
+        const [{ client, split }, other] = [await idleClient(server), await idleClient(server)];
+        const terminated = terminator.terminate();
+        const rest = split(length);
+        client.write(requestText('/', { headers: { Long: 'x'.repeat(500) } }));
+        // The other one shows that its time is over.
+        assert.equal(await other.client.ended, 'FIN');
+        rest();
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[1].headers.connection, 'close');
+        assert.deepEqual((await terminated).requests, { completed: 0, late: 1, cut: 0 });
+      });
+    }
+  }
+});
+
+/** A client that has been answered once. The next record can be split: its rest leaves when that is called. */
+async function idleClient(server) {
+  const socket = net.connect(addressOf(server));
+  let length = Number.POSITIVE_INFINITY;
+  let rest = null;
+  const tap = new Duplex({
+    read() {},
+    write(chunk, _encoding, done) {
+      rest = () => socket.write(chunk.subarray(length), done);
+      socket.write(chunk.subarray(0, length), length < chunk.length ? undefined : done);
+    },
+    final: (done) => void socket.end(done),
+  });
+  socket.on('data', (data) => tap.push(data)).on('end', () => tap.push(null));
+  const client = new Client(tls.connect({ ...trust, socket: tap }));
+  await client.write(requestText());
+  await client.until(/answer to/);
+  return {
+    client,
+    split(at) {
+      length = at;
+      return () => rest();
+    },
+  };
+}
+
 /** A client of which the server has the ClientHello alone, until it goes on. */
 async function halfwayThroughItsHandshake(server) {
   const [accepted, secured] = [once(server, 'connection'), once(server, 'secureConnection')];

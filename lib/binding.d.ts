@@ -123,6 +123,7 @@ export function ponged(key: number, id: number): Actions;
 export function nothingMore(key: number, id: number): Actions;
 export function hijacked(key: number, id: number): Actions;
 export function receiving(key: number, id: number): Actions;
+export function stirred(key: number, id: number): Actions;
 export function secured(key: number, id: number): Actions;
 export function answeredEarly(key: number, id: number): Actions;
 export function bodyEnded(key: number, id: number, more: boolean): Actions;

@@ -110,6 +110,13 @@ class Intake {
     return http === this.#http && wire === this.#wire;
   }
 
+  /** Whether that is too little to be a request, besides what has come out of TLS. */
+  get isAlmostSilent() {
+    const { http, wire } = received(this.#connection);
+    const plain = http - this.#http;
+    return wire - this.#wire - (plain > 0 ? plain + overheadOf(plain) : 0) <= OVERLOOKED;
+  }
+
   /**
    * Accounts for a request that has just begun, and tells whether more than it has been received: then
    * another one follows on the same connection, in the input that Node is working through.

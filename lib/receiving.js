@@ -37,6 +37,18 @@ function isSilent(connection) {
 }
 
 /**
+ * Whether what has come on a connection that is not silent may be no request: nobody has read it yet, or it is so little
+ * that TLS may have kept it to itself (a KeyUpdate, RFC 8446, section 4.6.3). Then nothing tells but time.
+ *
+ * @param {Connection} connection
+ */
+function mayBeNothing(connection) {
+  const { accepted, attachment, socket } = connection;
+  if (isReceiving(connection, activeSockets(attachment.server))) return false;
+  return !isRead(accepted) || (socket !== accepted && intakeOf(connection).isAlmostSilent);
+}
+
+/**
  * Whether a request, or a TLS handshake before it, has been received in part, or whole if it is not known. What is missing
  * of a request that is in flight already does not count.
  *
@@ -87,4 +99,4 @@ function arrivingAfter(connection, request) {
   return Arriving.Nothing;
 }
 
-module.exports = { arrivingAfter, intakeOf, isReceiving, isSilent, isUnanswered };
+module.exports = { arrivingAfter, intakeOf, isReceiving, isSilent, isUnanswered, mayBeNothing };

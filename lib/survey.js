@@ -11,7 +11,7 @@ const { hasReceived } = require('./received');
 const { isReceiving, isUnanswered } = require('./receiving');
 const { connections } = require('./registry');
 const { requestsOn, rhythmOn } = require('./requests');
-const { isRead, unreadInKernel, unreadOf } = require('./unread');
+const { unreadInKernel, unreadOf } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('./attachment').Attachment} Attachment */
@@ -297,9 +297,10 @@ class Survey {
       connection.intake = Intake.fromBeginning(connection);
     } else if (isHalf && active?.has(socket)) {
       connection.intake = Intake.amidHead(connection);
-    } else {
+    } else if (connection.intake === null || socket === connection.accepted) {
       connection.intake = Intake.fromNow(connection);
     }
+    // Otherwise TLS may have received the beginning of a record since there is an account, and shows nothing of it yet.
   }
 
   /** Finds the connections for which the kernel holds what may be a request. */
@@ -325,8 +326,8 @@ class Survey {
   closeQuiet(count) {
     const { closed, touched } = this.#quiet.close(count);
     const active = touched.length > 0 ? activeSockets(this.#server) : undefined;
-    // What has come need not be a request: some clients send an empty line behind one.
-    for (const socket of touched) this.#observeConnection(this.find(socket), active, !isRead(socket));
+    // What nobody has read is read when the loop has turned, and they are looked at once more.
+    for (const socket of touched) this.#observeConnection(this.find(socket), active, false);
     this.#quietClosed(closed);
   }
 

@@ -12,7 +12,7 @@ const { activeSockets, responseOn } = require('./internals');
 const listener = require('./listener');
 const native = require('./native');
 const { isObserved, publish } = require('./observer');
-const { arrivingAfter, intakeOf, isReceiving, isSilent } = require('./receiving');
+const { arrivingAfter, intakeOf, isReceiving, isSilent, mayBeNothing } = require('./receiving');
 const { connections } = require('./registry');
 const { Request, isFollowed, requestsOn } = require('./requests');
 const { Survey } = require('./survey');
@@ -379,6 +379,12 @@ class Termination {
   #closeIfSilent(connection, close) {
     if (isSilent(connection)) {
       close(connection);
+      return;
+    }
+    if (connection.session === null && mayBeNothing(connection)) {
+      // When it is looked at again, only what has come meanwhile counts.
+      connection.intake = Intake.fromNow(connection);
+      this.perform(native.stirred(this.#key, connection.id));
       return;
     }
     this.perform(native.receiving(this.#key, connection.id));

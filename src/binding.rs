@@ -337,6 +337,12 @@ pub fn receiving(key: u32, id: u32) -> Result<Actions> {
     event(key, |driver| driver.receiving(id as ConnectionId))
 }
 
+/// Something that may be no request has come on a connection that was to be closed as idle.
+#[napi(catch_unwind)]
+pub fn stirred(key: u32, id: u32) -> Result<Actions> {
+    event(key, |driver| driver.stirred(id as ConnectionId))
+}
+
 /// The TLS handshake on a connection has ended.
 #[napi(catch_unwind)]
 pub fn secured(key: u32, id: u32) -> Result<Actions> {

@@ -147,6 +147,11 @@ impl Driver {
         self.drain.handle_receiving(id);
     }
 
+    /// What has come may be no request.
+    pub fn stirred(&mut self, id: ConnectionId) {
+        self.drain.handle_stirred(id, now());
+    }
+
     /// The handshake has ended.
     pub fn secured(&mut self, id: ConnectionId) {
         self.drain.handle_secured(id, now());

@@ -25,6 +25,12 @@ pub const CLOSE_NOTIFY_AT_MOST: Duration = Duration::from_millis(250);
 /// one round trip; one that is not must not hold up a termination.
 pub const PING_AT_MOST: Duration = Duration::from_millis(100);
 
+/// How long what has come on an idle connection may take to show that it is a request.
+///
+/// It is none if it is an empty line (RFC 9112, section 2.2), or a message of TLS's own (RFC 8446, section 4.6). Otherwise
+/// it is the beginning of a record, whose rest a peer that is alive has sent as well.
+pub const SHOWS_WITHIN: Duration = Duration::from_millis(250);
+
 impl Drain {
     /// Nothing is under way on it.
     pub(super) fn close_idle(&mut self, id: ConnectionId, now: Instant) {

@@ -79,7 +79,7 @@ pub(super) enum Course {
     /// HTTP/2: no new streams; closes when the last one has ended. Next: `Destroyed`, or closed.
     ClosingSession,
     /// Is being closed, by us or by Node after an answer that said close. Next: `Open` when it was to be closed as idle
-    /// and a request had come, `Destroyed`, or closed.
+    /// and a request had come, `Kept` when that is not sure, `Destroyed`, or closed.
     Leaving(Tally),
     /// FIN is sent, input is discarded. Next: as of `Leaving`.
     Lingering { until: Instant, tally: Tally },
@@ -168,6 +168,11 @@ impl Connection {
     /// Whether FIN has left, or is bound to: no further answer reaches the peer.
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.course, Course::Leaving(_) | Course::Lingering { .. } | Course::Destroyed)
+    }
+
+    /// Whether it was about to be closed as idle. Whoever closes it looks at it once more before, and it may be open yet.
+    pub(super) fn was_to_close_idle(&self) -> bool {
+        matches!(self.course, Course::Leaving(Tally::Idle) | Course::Lingering { tally: Tally::Idle, .. })
     }
 
     pub(super) fn start_request(&mut self, more: bool) {

@@ -24,6 +24,7 @@
 //!
 //! ```text
 //!   New, Idle ── silent through a whole turn, or as long as it is kept ──▶ close (FIN), or linger under TLS
+//!   stirred ── by what may be no request ──▶ kept for a while, and looked at once more
 //!   receiving ── its request comes ──▶ Active
 //!   Active ───── last answer said close ──▶ left to Node, or linger if its peer is still writing
 //!   Active ───── it could not ──▶ kept for one more request, end (FIN after the last byte), or linger
@@ -83,6 +84,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use closing::SHOWS_WITHIN;
 use connection::{Connection, Course, Tally};
 use keep_alive::{SPEAKS_WITHIN, Window};
 use listener::Listener;
@@ -369,11 +371,19 @@ impl Drain {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.receiving = true;
             connection.stay();
-            // Closed as idle, it was looked at once more, and is open yet.
-            if matches!(connection.course, Course::Leaving(Tally::Idle) | Course::Lingering { tally: Tally::Idle, .. })
-            {
+            if connection.was_to_close_idle() {
                 connection.course = Course::Open;
             }
+        }
+        self.assert_invariants();
+    }
+
+    /// Something has come on a connection that was to be closed as idle, and it may be no request: it is looked at once more
+    /// when that would have shown.
+    pub fn handle_stirred(&mut self, id: ConnectionId, now: Instant) {
+        let Some(connection) = self.connections.get(id) else { return };
+        if connection.was_to_close_idle() {
+            self.keep(id, now + SHOWS_WITHIN);
         }
         self.assert_invariants();
     }

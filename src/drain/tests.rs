@@ -523,6 +523,25 @@ fn a_timeout_beyond_the_end_of_time_is_none() {
 }
 
 #[test]
+fn what_may_be_a_request_has_time_to_show_that() {
+    for transport in [Transport::Plain, Transport::Tls] {
+        let mut scene = Scene::new();
+        let [idle, asks] = [scene.idle(transport), scene.idle(transport)];
+        let close = if transport == Transport::Plain { Action::Close } else { Action::CloseNotify };
+        scene.terminate_within(None);
+        scene.actions();
+        assert_eq!(scene.turn(), [close(idle), close(asks)]);
+        for id in [idle, asks] {
+            scene.drain.handle_stirred(id, scene.now);
+        }
+        assert_eq!(scene.pass(SHOWS_WITHIN - Duration::from_millis(1)), []);
+        assert_eq!(scene.start(asks, false), [Action::SayClose(asks)]);
+        assert_eq!(scene.pass(Duration::from_millis(1)), [Action::AwaitTurn]);
+        assert_eq!(scene.turn(), [close(idle)]);
+    }
+}
+
+#[test]
 fn many_idle_connections_are_closed_over_several_turns() {
     let mut scene = Scene::new();
     let ids: Vec<_> = (0..CLOSES_PER_TURN * 2 + 1).map(|_| scene.idle(Transport::Plain)).collect();

@@ -25,6 +25,7 @@ impl World {
             Action::SayClose(id) => self.named(id).says_close = true,
             Action::SayKeepAlive(id) => self.named(id).says_close = false,
             Action::Close(id) | Action::CloseNotify(id) if self.named(id).unnoticed => self.look_at(id),
+            Action::Close(id) | Action::CloseNotify(id) if self.named(id).stirred => self.wait_for(id),
             Action::CloseNotify(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
             Action::CloseQuiet(count) => self.close_quiet(count as usize),
             Action::DestroyQuiet => self.destroy_quiet(),
@@ -103,6 +104,16 @@ impl World {
         }
     }
 
+    /// It finds what may be the beginning of one, and will not be.
+    fn wait_for(&mut self, id: ConnectionId) {
+        let until = self.now + SHOWS_WITHIN;
+        let peer = self.named(id);
+        peer.stirred = false;
+        peer.shows_until = Some(until);
+        self.drain.handle_stirred(id, self.now);
+        self.obey();
+    }
+
     fn close_quiet(&mut self, count: usize) {
         let chosen: Vec<_> = self.quiet.iter().take(count).map(|quiet| quiet.socket).collect();
         for &socket in &chosen {
@@ -110,6 +121,11 @@ impl World {
                 Some(peer) if peer.unnoticed => {
                     peer.unnoticed = false;
                     self.receive(socket);
+                }
+                // It is found, and looked at once more when it is to be closed as one that is known.
+                Some(peer) if peer.stirred => {
+                    peer.shows_until = Some(self.now);
+                    self.find(socket);
                 }
                 Some(_) => self.close(socket),
                 // It has closed by itself, and nobody has seen it.

@@ -71,7 +71,7 @@ fn many<T>(input: &mut Unstructured<'_>, read: fn(&mut Unstructured<'_>) -> Resu
 
 fn step(input: &mut Unstructured<'_>) -> Result<Step> {
     let place = |input: &mut Unstructured<'_>| input.int_in_range(0..=7_usize);
-    Ok(match input.int_in_range(0..=31_u8)? {
+    Ok(match input.int_in_range(0..=32_u8)? {
         0 => Step::Runs(kernel(input)?),
         1 => Step::Knock(transport(input)?),
         2 => Step::Accept,
@@ -103,6 +103,7 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         28 => Step::Break(place(input)?),
         29 => Step::BreakOff(place(input)?),
         30 => Step::EndBody(place(input)?, input.arbitrary()?),
+        31 => Step::Stir(place(input)?),
         _ => Step::Listen,
     })
 }

@@ -74,6 +74,7 @@ impl World {
         let peer = peer_of(&mut self.open, socket);
         let more = more && !peer.session;
         peer.unnoticed = false;
+        peer.shows_until = None;
         peer.answered_early = false;
         peer.body_until = None;
         peer.last = Some(self.now);
@@ -191,6 +192,7 @@ impl World {
         }
         peer.receiving = true;
         peer.was_busy = true;
+        peer.shows_until = None;
         peer.answered_early = false;
         peer.body_until = None;
         if self.termination.is_some() {

@@ -66,6 +66,7 @@ laws! {
     milestones_are_told_once_and_in_order among 0..1,
     a_connection_in_rhythm_is_kept_as_long_as_it_is_under_load_or_in_the_window among 0..20,
     whoever_is_accepted_during_a_termination_has_time_to_speak among 0..1,
+    what_may_be_a_request_has_time_to_show_that among 0..20,
     under_load_whoever_has_never_spoken_has_time_to among 0..20,
     nobody_is_closed_before_the_window_ends_unless_they_are_a_crowd among 0..CROWD,
     no_more_quiet_connections_are_closed_than_there_are among 0..100,
@@ -261,6 +262,13 @@ fn whoever_is_accepted_during_a_termination_has_time_to_speak(world: &World) {
     }
 }
 
+fn what_may_be_a_request_has_time_to_show_that(world: &World) {
+    for Moment { action, peer, now, .. } in &world.history {
+        let (true, Some(peer)) = (closes_idle(*action), peer) else { continue };
+        assert!(peer.shows_until <= Some(*now), "{peer:?}");
+    }
+}
+
 fn under_load_whoever_has_never_spoken_has_time_to(world: &World) {
     for Moment { action, peer, quiet, unused, termination, now, .. } in &world.history {
         let (true, Some(Termination { keep_alive: KeepAlive::Auto, parting: Some(parting), .. })) =
@@ -390,6 +398,9 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         if peer.ponged || !peer.session {
             drain.handle_ponged(id);
         }
+        if !peer.leaving {
+            drain.handle_stirred(id, *now);
+        }
         if peer.body_until.is_none() {
             drain.handle_body_ended(id, true, *now);
         }
@@ -402,6 +413,7 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         drain.handle_ponged(unknown);
         drain.handle_hijacked(unknown);
         drain.handle_receiving(unknown);
+        drain.handle_stirred(unknown, *now);
         drain.handle_nothing_more(unknown);
         drain.handle_answered_early(unknown, *now);
         drain.handle_body_ended(unknown, false, *now);

@@ -24,7 +24,7 @@ mod survey;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST};
+use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SHOWS_WITHIN};
 use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, FEW, GAPS, RHYTHM_AT_LEAST, RHYTHM_AT_MOST, WINDOW_AT_MOST};
 use super::listener::ACCEPT_AT_MOST;
 use super::termination::earlier;
@@ -128,6 +128,7 @@ impl World {
             Step::Hijack(place) => self.at(place, Self::hijack),
             Step::Receive(place) => self.at(place, Self::receive),
             Step::ReceiveUnnoticed(place) => self.at(place, Self::receive_unnoticed),
+            Step::Stir(place) => self.at(place, |world, socket| world.peer(socket).stirred = true),
             Step::EndBody(place, more) => self.at(place, |world, socket| world.end_body(socket, more)),
             Step::Secure(place) => self.at(place, Self::secure),
             Step::NothingMore(place) => self.at(place, Self::nothing_more),

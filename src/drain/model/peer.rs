@@ -44,6 +44,10 @@ pub(super) struct Peer {
     pub(super) receiving: bool,
     /// Half a request has come, but nobody has looked.
     pub(super) unnoticed: bool,
+    /// Something has come that is no request, but nobody has looked.
+    pub(super) stirred: bool,
+    /// When that will have shown.
+    pub(super) shows_until: Option<Instant>,
     /// The rest of a body is still coming, whose request is answered.
     pub(super) answered_early: bool,
     /// When that has had time enough to come, if the machine waits for it.
@@ -95,6 +99,8 @@ impl Peer {
             in_flight: VecDeque::new(),
             receiving: false,
             unnoticed: false,
+            stirred: false,
+            shows_until: None,
             answered_early: false,
             body_until: None,
             hijacked: false,

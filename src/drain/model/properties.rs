@@ -117,7 +117,8 @@ proptest! {
             assert!(in_rhythm_until.min(termination.window_ends()) <= Some(now), "{peer:?}");
             closes += match action {
                 Action::CloseQuiet(count) => u128::from(count),
-                _ => u128::from(peer.is_some_and(|peer| peer.idle_at_parting)),
+                // Not once more when what had come has turned out to be nothing.
+                _ => u128::from(peer.is_some_and(|peer| peer.idle_at_parting && peer.shows_until.is_none())),
             };
             let elapsed = (now - parting.at).as_nanos();
             let in_time = closes * window.as_nanos() <= elapsed * parting.idle as u128;
@@ -269,6 +270,7 @@ fn event() -> impl Strategy<Value = Step> {
         2 => place().prop_map(Step::Pong),
         1 => place().prop_map(Step::Receive),
         2 => place().prop_map(Step::ReceiveUnnoticed),
+        1 => place().prop_map(Step::Stir),
         2 => (place(), any::<bool>()).prop_map(|(place, more)| Step::EndBody(place, more)),
         1 => place().prop_map(Step::Secure),
         1 => place().prop_map(Step::NothingMore),
@@ -372,7 +374,7 @@ impl Termination {
             KeepAlive::Auto => expected,
             KeepAlive::For(_) => self.window_ends().filter(|_| peer.idle_at_parting),
         };
-        kept.max(peer.untold_until).max(peer.may_speak_until()).max(Some(parting.at))
+        kept.max(peer.untold_until).max(peer.shows_until).max(peer.may_speak_until()).max(Some(parting.at))
     }
 
     /// By when the last of those known by their number only is to be closed.

@@ -32,6 +32,8 @@ pub(super) enum Step {
     Receive(usize),
     /// Half a request comes, and the caller will not notice before it looks.
     ReceiveUnnoticed(usize),
+    /// Something comes that will turn out to be no request, and the caller will not notice before it looks.
+    Stir(usize),
     /// The rest of a body ends whose request is answered, and whether half a request comes behind it.
     EndBody(usize, bool),
     /// A TLS handshake ends.

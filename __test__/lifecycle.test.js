@@ -210,6 +210,20 @@ for (const transport of transports) {
       assert.deepEqual(closers, [server]);
     });
 
+    it('does not wait for a client that is told that its request makes no sense, and stays', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      // As Node's documentation has it.
+      server.on('clientError', (_error, socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'));
+      const client = await connect(transport, server);
+      client.socket.removeAllListeners('end');
+      await client.write('nonsense\r\n\r\n');
+      await client.until(/400 Bad Request/);
+      const report = await terminator.terminate();
+      assert.deepEqual(report.connections, { idle: 1, drained: 0, forced: 0 });
+      assert.equal(report.graceful, true);
+      client.socket.destroy();
+    });
+
     it('survives a close() of the server that calls terminate()', async (test) => {
       const { server, terminator } = await serve(test, transport, gatedHandler().handler);
       server.close = () => terminator.terminate();

@@ -33,7 +33,7 @@ function isSilent(connection) {
   const { accepted, attachment, socket } = connection;
   const active = activeSockets(attachment.server);
   // Under TLS it may as well be the beginning of a record.
-  return socket === accepted && isParsed(socket) && active !== undefined && !active.has(socket);
+  return socket === accepted && isParsed(socket) && active !== undefined && !isReceiving(connection, active);
 }
 
 /**
@@ -58,7 +58,8 @@ function mayBeNothing(connection) {
 function isReceiving({ accepted, attachment, socket, newest }, active) {
   if (newest !== null && !newest.response.req.complete) return false;
   if (newest !== null && isFollowed(socket, newest.response.req)) return true;
-  if (!hasReceived(socket)) return false;
+  // Where somebody has ended it, as for what is no request, no answer can leave any more.
+  if (!hasReceived(socket) || socket.writableEnded) return false;
   // In the middle of a handshake.
   if (attachment.isSecure && socket === accepted) return true;
   return active === undefined ? newest === null && isUnanswered(socket) : active.has(socket) || !isParsed(socket);

@@ -698,6 +698,23 @@ for (const transport of transports) {
         });
       }
 
+      it('is the end of its connection if the rest of its request comes at once, and it was sent before', async (test) => {
+        const answered = gate();
+        const { server, terminator } = await serve(test, transport, (_request, response) => {
+          response.end('answer', answered.open);
+        });
+        const client = await connect(transport, server);
+        const body = 'x'.repeat(20_000);
+        await client.write(requestText('/', { method: 'POST', headers: { 'Content-Length': 2 * body.length } }) + body);
+        await answered.passed;
+        // It leaves at once, and is read while the listener closes.
+        const written = client.write(body);
+        const terminated = terminator.terminate();
+        await written;
+        assert.equal(await client.ended, 'FIN');
+        assert.equal((await terminated).graceful, true);
+      });
+
       it('does not keep its client from asking again behind it, if it was sent before', async (test) => {
         const answered = gate();
         const { server, terminator } = await serve(test, transport, (request, response) => {

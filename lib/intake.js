@@ -110,6 +110,11 @@ class Intake {
     return http === this.#http && wire === this.#wire;
   }
 
+  /** Whether nothing of it was computed, as what TLS adds to a request is. */
+  get isExact() {
+    return this.#request === undefined && !Number.isNaN(this.#http);
+  }
+
   /** Whether that is too little to be a request, besides what has come out of TLS. */
   get isAlmostSilent() {
     const { http, wire } = received(this.#connection);

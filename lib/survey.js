@@ -297,7 +297,7 @@ class Survey {
       connection.intake = Intake.fromBeginning(connection);
     } else if (isHalf && active?.has(socket)) {
       connection.intake = Intake.amidHead(connection);
-    } else if (connection.intake === null || socket === connection.accepted) {
+    } else if (socket === connection.accepted || !connection.intake?.isExact) {
       connection.intake = Intake.fromNow(connection);
     }
     // Otherwise TLS may have received the beginning of a record since there is an account, and shows nothing of it yet.

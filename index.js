@@ -1,6 +1,4 @@
-// Whoever has no binary hears of it here, and not from the first call. That would not be the place to load it, either: the addon
-// has a handle of its own, and test runners would take it for one that the test has left behind.
-require('./lib/native');
+require('./lib/early');
 
 module.exports = { createGracefulShutdown, createHttpTerminator, createProbeServer };
 

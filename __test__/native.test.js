@@ -5,7 +5,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { it } = require('node:test');
-const native = require('../lib/native');
+const { native } = require('../lib/early');
 
 const declarations = fs.readFileSync(path.join(__dirname, '..', 'lib', 'binding.d.ts'), 'utf8');
 

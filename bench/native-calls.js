@@ -5,7 +5,7 @@ const { once } = require('node:events');
 const http = require('node:http');
 const net = require('node:net');
 const { createHttpTerminator } = require('..');
-const native = require('../lib/native');
+const { native } = require('../lib/early');
 const { progress } = require('./progress');
 const { median, rotated } = require('./statistics');
 

@@ -1,7 +1,7 @@
 // What is attached to one server while it is serving: as little as there can be. A termination knows the rest.
 
 const { acceptedSockets, httpSockets, listsConnections, socketBelow } = require('./internals');
-const native = require('./native');
+const { native } = require('./early');
 const { attachments, connections } = require('./registry');
 const {
   adoptRequests,

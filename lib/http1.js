@@ -1,10 +1,9 @@
 // How HTTP/1 ends: what is said to the peer, and how each kind of close is done.
 
-// Not the global one, which test runners replace by one that waits for the test.
-const { nextTick } = require('node:process');
 const { descriptorOf, isLast, requestComingInOn, unreadSocket } = require('./internals');
-const native = require('./native');
+const { native } = require('./early');
 const { answeredEarlyOn } = require('./requests');
+const { nextTick } = require('./early').timers;
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */

@@ -1,9 +1,7 @@
 // How HTTP/2 ends: a PING, so that what the peer has sent arrives, then GOAWAY twice and the end of the last stream.
 
-// Not the global ones, which test runners replace by ones that wait for the test.
-const { setImmediate, setTimeout } = require('node:timers');
-
 const http1 = require('./http1');
+const { setImmediate, setTimeout } = require('./early').timers;
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('./connection').Stream} Stream */

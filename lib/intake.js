@@ -2,7 +2,7 @@
 // are known, and whether there is more.
 
 const { inputOn } = require('./internals');
-const native = require('./native');
+const { native } = require('./early');
 const { receivedOn } = require('./received');
 
 /** @typedef {import('./connection').Connection} Connection */

@@ -1,7 +1,7 @@
 // The listener of a server that ends: who waits to be accepted, how nobody else comes, and how it closes.
 
 const { descriptorOf, isBoundHere } = require('./internals');
-const native = require('./native');
+const { native } = require('./early');
 const { debug } = require('./observer');
 
 /** @typedef {import('node:net').Server} Server */

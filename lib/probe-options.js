@@ -2,7 +2,7 @@
 
 const { isIP } = require('node:net');
 const { invalidArgumentType, invalidArgumentValue, outOfRange } = require('./errors');
-const { ProbeEndpoint } = require('./native');
+const { ProbeEndpoint } = require('./early').native;
 const { parseBoolean, parseEach, parseNumber, parseObject } = require('./options');
 const { serversOf } = require('./terminator');
 

@@ -1,12 +1,12 @@
 // The probe server that users hold. A native thread answers; what JavaScript knows and that thread does not is
 // told it here: signals, heartbeats, the outcome of checks, what is open, and that the process is about to go.
 
-const timers = require('node:timers');
 const { Attachment } = require('./attachment');
 const { listenFailed } = require('./errors');
 const { whenLeaving } = require('./leaving');
-const native = require('./native');
+const { native } = require('./early');
 const { parseProbeOptions } = require('./probe-options');
+const { clearInterval, clearTimeout, setInterval, setTimeout } = require('./early').timers;
 
 /** @typedef {import('../index').ProbeServer} ProbeServer */
 /** @typedef {import('./probe-options').Check} Check */
@@ -52,9 +52,8 @@ async function createProbeServer(options) {
   let closed = false;
   count();
   const intervals = [
-    // Not the global ones, which tests replace: time that stands still there is no stall.
-    timers.setInterval(() => native.beat(key), HEARTBEAT_MS).unref(),
-    timers.setInterval(count, COUNT_EVERY_MS).unref(),
+    setInterval(() => native.beat(key), HEARTBEAT_MS).unref(),
+    setInterval(count, COUNT_EVERY_MS).unref(),
   ];
   /** @type {(() => void)[]} */
   const stops = [
@@ -78,7 +77,7 @@ async function createProbeServer(options) {
   async function close() {
     if (closed) return;
     closed = true;
-    for (const interval of intervals) timers.clearInterval(interval);
+    for (const interval of intervals) clearInterval(interval);
     for (const stop of stops) stop();
     detach();
     native.closeProbeServer(key);
@@ -136,7 +135,7 @@ function repeat(check, interval, timeout, ended) {
   run();
   return () => {
     stopped = true;
-    timers.clearTimeout(next);
+    clearTimeout(next);
     controller.abort();
   };
 
@@ -144,7 +143,7 @@ function repeat(check, interval, timeout, ended) {
     const running = new AbortController();
     controller = running;
     let over = false;
-    const tooLate = timers.setTimeout(() => settle(false, true), timeout).unref();
+    const tooLate = setTimeout(() => settle(false, true), timeout).unref();
     try {
       await check(running.signal);
       settle(true);
@@ -159,11 +158,11 @@ function repeat(check, interval, timeout, ended) {
     function settle(passed, gaveUp = false) {
       if (over || stopped) return;
       over = true;
-      timers.clearTimeout(tooLate);
+      clearTimeout(tooLate);
       // What it does from now on is nobody's any more.
       if (gaveUp) running.abort();
       ended(passed);
-      next = timers.setTimeout(run, interval).unref();
+      next = setTimeout(run, interval).unref();
     }
   }
 }

@@ -2,7 +2,7 @@
 
 const { activeSockets, isParsed, responseOn } = require('./internals');
 const { Intake } = require('./intake');
-const { Arriving } = require('./native');
+const { Arriving } = require('./early').native;
 const { hasReceived } = require('./received');
 const { isFollowed } = require('./requests');
 const { isRead } = require('./unread');

@@ -2,14 +2,14 @@
 
 const fs = require('node:fs');
 const os = require('node:os');
-// Not the global ones, which test runners replace by ones that wait for the test.
+// Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
-const { clearTimeout, setImmediate, setTimeout } = require('node:timers');
 const { inspect } = require('node:util');
 const { hookTimedOut } = require('./errors');
 const { leave } = require('./leaving');
 const { debug } = require('./observer');
 const { parseShutdownOptions } = require('./shutdown-options');
+const { clearTimeout, setImmediate, setTimeout } = require('./early').timers;
 const { describeReport, underWay } = require('./under-way');
 
 /** @typedef {import('../index').GracefulShutdown} GracefulShutdown */
@@ -110,7 +110,7 @@ class Shutdown {
   }
 
   uninstall() {
-    if (this.#guard !== null) require('./native').unguard(this.#guard);
+    if (this.#guard !== null) require('./early').native.unguard(this.#guard);
     this.#guard = null;
     for (const [event, listener] of this.#listeners) process.removeListener(event, listener);
   }
@@ -285,7 +285,7 @@ class Shutdown {
 
   #enforce() {
     try {
-      this.#enforcement = require('./native').enforce(this.#enforcedAfter, this.#lastLine);
+      this.#enforcement = require('./early').native.enforce(this.#enforcedAfter, this.#lastLine);
     } catch (error) {
       say(`the shutdown is not enforced: ${/** @type {Error} */ (error).message}`);
     }
@@ -296,7 +296,7 @@ class Shutdown {
     const numbers = os.constants.signals;
     const signals = this.#options.signals.flatMap((name) => numbers[name] ?? []);
     try {
-      this.#guard = require('./native').guard(signals, this.#enforcedAfter, this.#lastLine);
+      this.#guard = require('./early').native.guard(signals, this.#enforcedAfter, this.#lastLine);
     } catch (error) {
       debug('signals count from when JavaScript hears of them: %s', /** @type {Error} */ (error).message);
     }
@@ -312,7 +312,7 @@ class Shutdown {
   }
 
   #relent() {
-    if (this.#enforcement !== null) require('./native').relent(this.#enforcement);
+    if (this.#enforcement !== null) require('./early').native.relent(this.#enforcement);
     this.#enforcement = null;
   }
 }

@@ -1,10 +1,9 @@
 // How the methods of the drop-ins end a server in place of `server.close(callback)`.
 
-// Not the global one, which test runners replace by one that waits for the test.
-const { nextTick } = require('node:process');
 const { invalidArgumentType, serverNotRunning } = require('./errors');
 const http1 = require('./http1');
 const { attachmentsOf } = require('./terminator');
+const { nextTick } = require('./early').timers;
 
 /** @typedef {import('../index').HttpTerminator} HttpTerminator */
 /** @typedef {(error: Error | undefined, graceful?: boolean) => void} Callback */

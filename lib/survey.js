@@ -5,7 +5,7 @@
 const { performance } = require('node:perf_hooks');
 const { Intake } = require('./intake');
 const { acceptedSockets, activeSockets, lookAtIdle, requestComingInOn, socketBelow } = require('./internals');
-const native = require('./native');
+const { native } = require('./early');
 const { QuietConnections } = require('./quiet-connections');
 const { hasReceived } = require('./received');
 const { isReceiving, isUnanswered } = require('./receiving');

@@ -1,8 +1,5 @@
 // One termination of one server: Node's events in, the machine's actions out. Nothing is decided here.
 
-// Not the global ones, which test runners replace by ones that wait for the test.
-const { nextTick } = require('node:process');
-const { setImmediate } = require('node:timers');
 const { inspect, types } = require('node:util');
 const { CutList } = require('./cut-list');
 const http1 = require('./http1');
@@ -10,12 +7,13 @@ const http2 = require('./http2');
 const { Intake } = require('./intake');
 const { activeSockets, responseOn } = require('./internals');
 const listener = require('./listener');
-const native = require('./native');
+const { native } = require('./early');
 const { isObserved, publish } = require('./observer');
 const { arrivingAfter, intakeOf, isReceiving, isSilent, mayBeNothing } = require('./receiving');
 const { connections } = require('./registry');
 const { Request, isFollowed, requestsOn } = require('./requests');
 const { Survey } = require('./survey');
+const { nextTick, setImmediate } = require('./early').timers;
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('./attachment').Attachment} Attachment */

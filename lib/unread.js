@@ -2,7 +2,7 @@
 // unread is reset, and the request in it is lost.
 
 const { descriptorOf } = require('./internals');
-const native = require('./native');
+const { native } = require('./early');
 
 /** @typedef {import('node:net').Socket} Socket */
 

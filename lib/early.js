@@ -1,15 +1,27 @@
-// Finds the native addon, in the package for this platform or where it was built. Apart from this file nothing knows
-// where it comes from.
+// What is taken when the package is loaded, and not by the first call: the addon, and Node's timers.
+//
+// Whoever has no binary hears of it then. The first call would not be the place to load it, either: the addon has a handle of
+// its own, and test runners would take it for one that the test has left behind. And they replace timers, those of
+// `node:timers` as well as the global ones, by ones that wait for the test.
 
 const fs = require('node:fs');
 const path = require('node:path');
+const { nextTick } = require('node:process');
+const { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout } = require('node:timers');
 
 /** Built by scripts/install.js, where there is no package for the platform. */
 const LOCAL_BUILD = path.join(__dirname, '..', 'http-terminator-native.node');
 
-module.exports = load();
+module.exports = {
+  native: load(),
+  timers: { clearInterval, clearTimeout, nextTick, setImmediate, setInterval, setTimeout },
+};
 
-/** @returns {typeof import('./binding')} */
+/**
+ * Finds the addon, in the package for this platform or where it was built. Apart from this nothing knows where it comes from.
+ *
+ * @returns {typeof import('./binding')}
+ */
 function load() {
   // First, since to look for a package that is not there takes longer than all else that is loaded here.
   if (fs.existsSync(LOCAL_BUILD)) return require(LOCAL_BUILD);

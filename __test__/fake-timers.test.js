@@ -1,0 +1,48 @@
+// Test runners that replace timers before the first server of the process listens, when most of the package is not loaded.
+
+const assert = require('node:assert/strict');
+const { once } = require('node:events');
+const http = require('node:http');
+const { it, mock } = require('node:test');
+const { createGracefulShutdown, createHttpTerminator, createProbeServer } = require('..');
+const { closeEverything } = require('./support/transports');
+
+mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'setImmediate'] });
+
+it('do not hold up a termination, nor those after it', async (test) => {
+  for (const isReplaced of [true, false]) {
+    if (!isReplaced) mock.timers.reset();
+    const server = http.createServer((_request, response) => response.end());
+    test.after(() => closeEverything(server));
+    const terminator = createHttpTerminator({ server });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    assert.equal((await terminator.terminate()).graceful, true);
+  }
+});
+
+it('do not hold up a shutdown', async () => {
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'setImmediate'] });
+  const shutdown = createGracefulShutdown({
+    terminators: [],
+    beforeTerminate: [() => new Promise(() => {})],
+    hookTimeout: 10,
+    exit: false,
+  });
+  const { errors } = await shutdown.start();
+  process.exitCode = 0;
+  assert.equal(errors.length, 1);
+  mock.timers.reset();
+});
+
+it('are no stall to a probe server', async (test) => {
+  mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'setImmediate'] });
+  const probes = await createProbeServer({ port: 0, host: 'localhost', stallThreshold: 300 });
+  test.after(() => probes.close());
+  mock.timers.reset();
+  const asked = performance.now();
+  while (performance.now() < asked + 600) {
+    const response = await fetch(`http://127.0.0.1:${probes.port}/livez`);
+    assert.equal(response.status, 200);
+    await response.text();
+  }
+});

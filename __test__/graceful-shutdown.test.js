@@ -113,6 +113,20 @@ describe('a graceful shutdown', () => {
     assert.deepEqual(messages.at(-1), ['after', 'terminated', false]);
   });
 
+  for (const onError of [true, false]) {
+    it(`exits with 1 if a listener to exit throws, with onError: ${onError}`, async (test) => {
+      const program = startProgram(
+        test,
+        `process.on('exit', () => { throw new Error('on the way out'); });
+        setInterval(() => {}, 1000);
+        createGracefulShutdown({ onError: ${onError} }).start();`,
+      );
+      const { code, stderr } = await program.ended;
+      assert.equal(code, 1);
+      assert.equal(stderr.match(/Error: on the way out/g).length, 1);
+    });
+  }
+
   it('turns readiness red before the first hook runs', async () => {
     const server = http.createServer();
     const terminator = createHttpTerminator({ server });

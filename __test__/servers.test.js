@@ -11,7 +11,7 @@ const { describe, it } = require('node:test');
 const { Worker } = require('node:worker_threads');
 const { createHttpTerminator } = require('..');
 const { addressOf, connect, connectTo, requestText } = require('./support/client');
-const { gatedHandler, turn } = require('./support/server');
+const { gate, gatedHandler, turn } = require('./support/server');
 const { closeEverything, credentials, transports } = require('./support/transports');
 
 const [plain, secure] = transports;
@@ -90,6 +90,34 @@ describe('several servers', () => {
     assert.equal(sound.listening, false);
   });
 
+  it('wait for tasks though the first of them has ended', async (test) => {
+    const { servers, terminator } = await serveTwo(test);
+    await createHttpTerminator({ server: servers[0] }).terminate();
+    const task = gate();
+    terminator.waitUntil(task.passed);
+    const terminated = terminator.terminate();
+    await turn();
+    task.open();
+    assert.equal((await terminated).tasks.completed, 1);
+    assert.equal(terminator.stats().tasks, 0);
+  });
+
+  it('have one signal, which stays aborted until all of them have ended', async (test) => {
+    const { servers, terminator, arrived, open } = await serveTwo(test);
+    await (await connect(plain, servers[1])).write(requestText('/slow'));
+    await arrived('/slow');
+    const terminated = terminator.terminate();
+    await once(servers[0], 'close');
+    while (createHttpTerminator({ server: servers[0] }).state !== 'terminated') await turn();
+    await once(servers[0].listen(0, '127.0.0.1'), 'listening');
+    assert.equal(terminator.state, 'draining');
+    assert.equal(terminator.signal.aborted, true);
+    open('/slow');
+    await terminated;
+    assert.equal(terminator.state, 'serving');
+    assert.equal(terminator.signal.aborted, false);
+  });
+
   it('count once if they are the same', async () => {
     const server = http.createServer();
     const terminator = createHttpTerminator({ server: [server, server] });
@@ -130,6 +158,15 @@ describe('a server of a class of its own', () => {
     });
   }
 });
+
+async function serveTwo(test) {
+  const { handler, arrived, open } = gatedHandler();
+  const servers = [http.createServer(handler), http.createServer(handler)];
+  const terminator = createHttpTerminator({ server: servers, httpResponseTimeout: 60_000 });
+  test.after(() => servers.forEach(closeEverything));
+  for (const server of servers) await once(server.listen(0, '127.0.0.1'), 'listening');
+  return { servers, terminator, arrived, open };
+}
 
 it('a cluster worker ends without closing the listener of its siblings', async (test) => {
   const primary = fork(path.join(__dirname, 'support', 'cluster.js'));

@@ -30,7 +30,6 @@ const {
  * @property {() => void} terminationBegan
  * @property {() => void} drainingBegan
  * @property {() => void} deadlinePassed
- * @property {() => void} servingAgain
  */
 
 /** The events that hand a connection over. Node goes by whether they have listeners at all. */
@@ -239,7 +238,6 @@ class Attachment {
     const wasTerminating = this.#termination !== null;
     this.#perform(native.listening(this.key));
     if (wasTerminating) return;
-    for (const user of this.users) user.servingAgain();
     this.#followIfNeeded();
     this.#watch();
   }

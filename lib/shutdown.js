@@ -133,8 +133,7 @@ class Shutdown {
 
   /** @param {unknown} error */
   #uncaught(error) {
-    // The words of Node, but for the line of code above them, which it shows to nobody.
-    print(`${show(error)}\n\nNode.js ${process.version}`);
+    printUncaught(error);
     this.#exitCode = FORCED;
     this.#errors.push({ name: 'uncaughtException', error });
     this.start(error);
@@ -276,10 +275,20 @@ class Shutdown {
       this.uninstall();
       this.#relent();
     } else if (atOnce) {
-      process.exit(exitCode);
+      this.#exit();
     } else {
       // Whoever waits for the report gets to see it. The native timer stays: listeners to `exit` may block, too.
-      setImmediate(() => process.exit(this.#exitCode));
+      setImmediate(() => this.#exit());
+    }
+  }
+
+  #exit() {
+    try {
+      process.exit(this.#exitCode);
+    } catch (error) {
+      // A listener to `exit` has thrown. It is asked only once, so now nothing keeps the process.
+      printUncaught(error);
+      process.exit(FORCED);
     }
   }
 
@@ -350,6 +359,15 @@ function setTimer(time, ring) {
     Math.min(time, LONGEST_TIMER_MS),
   );
   return timer;
+}
+
+/**
+ * In the words of Node, but for the line of code above them, which it shows to nobody.
+ *
+ * @param {unknown} error
+ */
+function printUncaught(error) {
+  print(`${show(error)}\n\nNode.js ${process.version}`);
 }
 
 /** @param {string} line */

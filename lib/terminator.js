@@ -55,9 +55,6 @@ function createHttpTerminator(options) {
     terminationBegan: () => abortController().abort(),
     drainingBegan: () => require('./websockets').closeClients(webSocketServers, webSocketCloseCode),
     deadlinePassed: () => require('./websockets').terminateClients(webSocketServers),
-    servingAgain() {
-      if (controller?.signal.aborted) controller = null;
-    },
   };
   /** @type {Attachment[] | null} */
   let attached = null;
@@ -78,7 +75,8 @@ function createHttpTerminator(options) {
       return STATES.find((state) => states.has(state)) ?? 'terminated';
     },
     get signal() {
-      attachments();
+      // That of an earlier termination says nothing of the next one.
+      if (terminator.state === 'serving' && servers.some(({ listening }) => listening)) forgetAborted();
       return abortController().signal;
     },
     async [Symbol.asyncDispose]() {
@@ -100,7 +98,9 @@ function createHttpTerminator(options) {
     if (typeof (/** @type {any} */ (task)?.then) !== 'function') {
       throw invalidArgumentType('task', 'a promise', task);
     }
-    attachments()[0].waitUntil(Promise.resolve(task));
+    // One that has ended already waits for nothing.
+    const waiting = attachments().find(({ state }) => state !== 'terminated') ?? attachments()[0];
+    waiting.waitUntil(Promise.resolve(task));
   }
 
   function detach() {
@@ -112,9 +112,6 @@ function createHttpTerminator(options) {
   function attachments() {
     if (attached === null) {
       attached = servers.map((server) => Attachment.attach(server, user));
-      // While it was detached, nobody told it.
-      const listens = servers.some(({ listening }) => listening);
-      if (listens && attached.every(({ state }) => state === 'serving')) user.servingAgain();
     }
     return attached;
   }
@@ -122,6 +119,10 @@ function createHttpTerminator(options) {
   function abortController() {
     controller ??= new AbortController();
     return controller;
+  }
+
+  function forgetAborted() {
+    if (controller?.signal.aborted) controller = null;
   }
 }
 

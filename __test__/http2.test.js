@@ -72,6 +72,34 @@ for (const transport of transports) {
       await assert.rejects(once(net.connect(address), 'connect'), { code: 'ECONNREFUSED' });
     });
 
+    it('does not wait for the client of an idle session that stays, having received everything', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const { session } = await connectSession(test, server);
+      // Its answer is not read, so Node does not close the connection.
+      const stream = session.request({ ':path': '/' });
+      await once(stream, 'response');
+      while (terminator.stats().active > 0) await turn();
+      const report = await terminator.terminate();
+      assert.deepEqual(report.connections, { idle: 1, drained: 0, forced: 0 });
+      assert.equal(report.graceful, true);
+    });
+
+    it('counts a CONNECT once, as the stream that it is', async (test) => {
+      const { server, terminator } = await serve(test, transport, () => {});
+      const connecting = once(server, 'connect');
+      const { session } = await connectSession(test, server);
+      const stream = session.request({ ':method': 'CONNECT', ':authority': 'inner' });
+      const [, response] = await connecting;
+      response.writeHead(200).write('in between');
+      await once(stream.resume(), 'response');
+      assert.deepEqual(terminator.stats(), { connections: 1, idle: 0, active: 1, upgraded: 0, requests: 1, tasks: 0 });
+      const terminated = terminator.terminate();
+      response.end();
+      const report = await terminated;
+      assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+      assert.deepEqual(report.requests, { completed: 1, late: 0, cut: 0 });
+    });
+
     it('closes a client that connected and said nothing', async (test) => {
       const { server, terminator } = await serve(test, transport, () => {});
       const accepted = once(server, 'connection');

@@ -6,13 +6,15 @@ const { once } = require('node:events');
 const http = require('node:http');
 const http2 = require('node:http2');
 const https = require('node:https');
+const net = require('node:net');
 const path = require('node:path');
 const { describe, it } = require('node:test');
+const tls = require('node:tls');
 const { Worker } = require('node:worker_threads');
 const { createHttpTerminator } = require('..');
-const { addressOf, connect, connectTo, requestText } = require('./support/client');
+const { addressOf, Client, connect, connectTo, requestText } = require('./support/client');
 const { gate, gatedHandler, turn } = require('./support/server');
-const { closeEverything, credentials, transports } = require('./support/transports');
+const { closeEverything, credentials, transports, trust } = require('./support/transports');
 
 const [plain, secure] = transports;
 
@@ -124,6 +126,54 @@ describe('several servers', () => {
     await once(server.listen(0, '127.0.0.1'), 'listening');
     assert.equal((await terminator.terminate()).graceful, true);
   });
+});
+
+describe('a tunnel of one server, at the end of which is another one of the process', () => {
+  for (const inner of transports) {
+    const tunnel = async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const servers = [http.createServer(), inner.createServer({ keepAliveTimeout: 60_000 }, handler)];
+      servers[0].on('connect', (_request, socket) => {
+        socket.write('HTTP/1.1 200 OK\r\n\r\n');
+        servers[1].emit('connection', socket);
+      });
+      const terminators = servers.map((server) => createHttpTerminator({ server, httpResponseTimeout: 60_000 }));
+      test.after(() => servers.forEach(closeEverything));
+      for (const server of servers) await once(server.listen(0, '127.0.0.1'), 'listening');
+      const raw = net.connect({ ...addressOf(servers[0]), allowHalfOpen: true });
+      raw.write('CONNECT inner HTTP/1.1\r\nHost: inner\r\n\r\n');
+      await once(raw, 'data');
+      const client = new Client(inner.secure ? tls.connect({ ...trust, socket: raw, allowHalfOpen: true }) : raw);
+      await client.write(requestText());
+      await client.until(/answer to/);
+      return { terminators, client, arrived, open };
+    };
+
+    it(`ends with the request in flight on it, over ${inner.name}, and each server has a report of its own`, async (test) => {
+      const { terminators, client, arrived, open } = await tunnel(test);
+      await client.write(requestText('/slow'));
+      await arrived('/slow');
+      const terminated = terminators.map((terminator) => terminator.terminate());
+      await turn();
+      open('/slow');
+      assert.equal(await client.ended, 'FIN');
+      assert.equal(client.answers[1].headers.connection, 'close');
+      const [outside, inside] = await Promise.all(terminated);
+      assert.deepEqual(inside.requests, { completed: 1, late: 0, cut: 0 });
+      for (const report of [outside, inside]) {
+        assert.equal(report.graceful, true);
+        assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
+      }
+    });
+
+    it(`is forgotten when its client has gone, over ${inner.name}`, async (test) => {
+      const { terminators, client } = await tunnel(test);
+      client.socket.destroy();
+      const isOpen = () => terminators.some((terminator) => terminator.stats().connections > 0);
+      while (isOpen()) await turn();
+      for (const terminator of terminators) assert.equal((await terminator.terminate()).connections.drained, 0);
+    });
+  }
 });
 
 describe('a server of a class of its own', () => {

@@ -45,6 +45,23 @@ for (const transport of transports) {
       });
     }
 
+    it('sends one to a client that is accepted later, too', async (test) => {
+      const server = transport.createServer({}, () => {});
+      const webSockets = new WebSocketServer({ noServer: true });
+      const terminator = createHttpTerminator({ server, webSocketServers: [webSockets], httpResponseTimeout: 60_000 });
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const client = new WebSocket(addressOf(server), trust);
+      test.after(() => client.terminate());
+      const [request, socket, head] = await once(server, 'upgrade');
+      const terminated = terminator.terminate();
+      await turn();
+      const closed = once(client, 'close');
+      webSockets.handleUpgrade(request, socket, head, (accepted) => webSockets.emit('connection', accepted, request));
+      assert.deepEqual((await closed)[0], 1001);
+      assert.deepEqual((await terminated).connections, { idle: 0, drained: 1, forced: 0 });
+      assert.equal(webSockets.listenerCount('connection'), 0);
+    });
+
     it('delivers what was sent before the close frame', async (test) => {
       const { terminator, client, serverClient } = await serveWebSockets(test, {});
       const messages = [];

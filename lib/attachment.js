@@ -2,7 +2,7 @@
 
 const { acceptedSockets, httpSockets, listsConnections, socketBelow } = require('./internals');
 const { native } = require('./early');
-const { attachments, connections } = require('./registry');
+const { attachments } = require('./registry');
 const {
   adoptRequests,
   onRequest,
@@ -30,6 +30,7 @@ const {
  * @property {() => void} terminationBegan
  * @property {() => void} drainingBegan
  * @property {() => void} deadlinePassed
+ * @property {() => void} terminationEnded
  */
 
 /** The events that hand a connection over. Node goes by whether they have listeners at all. */
@@ -49,6 +50,13 @@ class Attachment {
    * @type {Set<Connection>}
    */
   open = new Set();
+  /**
+   * The same by each of their sockets, and their HTTP/2 session. Not one map for all servers: a socket may belong to several, as
+   * one that carries a tunnel which another server is at the end of.
+   *
+   * @type {Map<object, Connection>}
+   */
+  connections = new Map();
   /** When the last request came that was not the first on its connection; `performance.now()`. */
   lastInRhythm = Number.NEGATIVE_INFINITY;
   /** @type {Termination | null} the one that runs */
@@ -61,6 +69,7 @@ class Attachment {
   #watching = false;
   /** @type {Set<symbol>} */
   #tasks = new Set();
+  #socketClosed = closeListener(this);
 
   /**
    * @param {Server} server
@@ -180,6 +189,7 @@ class Attachment {
     this.#termination = null;
     unwatchAnswers();
     this.abandonTasks();
+    for (const user of this.users) user.terminationEnded();
     // Somebody listened again before everything had ended.
     if (this.server.listening) this.#listening();
     else this.#unwatch();
@@ -194,20 +204,20 @@ class Attachment {
    */
   follow(accepted, socket) {
     const connection = new (require('./connection').Connection)(this, accepted, socket);
-    connections.set(accepted, connection);
-    connections.set(socket, connection);
+    this.connections.set(accepted, connection);
+    this.connections.set(socket, connection);
     this.open.add(connection);
-    accepted.on('close', closed);
+    accepted.on('close', this.#socketClosed);
     return connection;
   }
 
   /** @param {Connection} connection */
   forget(connection) {
     const { accepted, session, socket } = connection;
-    accepted.removeListener('close', closed);
-    connections.delete(accepted);
-    connections.delete(socket);
-    if (session !== null) connections.delete(session);
+    accepted.removeListener('close', this.#socketClosed);
+    this.connections.delete(accepted);
+    this.connections.delete(socket);
+    if (session !== null) this.connections.delete(session);
     this.open.delete(connection);
   }
 
@@ -278,7 +288,7 @@ class Attachment {
   /** @param {Socket} socket */
   #opened = (socket) => {
     this.#watch();
-    if (connections.has(socket)) return;
+    if (this.connections.has(socket)) return;
     const connection = this.follow(socket, socket);
     this.#termination?.opened(connection);
     this.#adoptSession(connection);
@@ -288,9 +298,9 @@ class Attachment {
   #secured = (socket) => {
     const accepted = socketBelow(socket);
     this.#opened(accepted);
-    const connection = /** @type {Connection} */ (connections.get(accepted));
+    const connection = /** @type {Connection} */ (this.connections.get(accepted));
     connection.socket = socket;
-    connections.set(socket, connection);
+    this.connections.set(socket, connection);
     this.#adoptSession(connection);
     this.#termination?.secured(connection);
     if (this.#termination === null && this.#isListed && connection.session === null) this.forget(connection);
@@ -314,9 +324,9 @@ class Attachment {
     if (this.#newSession === null) return;
     connection.session = this.#newSession;
     connection.streams = new Map();
-    connections.set(this.#newSession, connection);
+    this.connections.set(this.#newSession, connection);
     const session = this.#newSession;
-    session.once('close', () => connections.delete(session));
+    session.once('close', () => this.connections.delete(session));
     // Until then the client has said nothing, and counts as one that never used its connection.
     session.once('remoteSettings', () => this.#termination?.multiplexed(connection));
     this.#newSession = null;
@@ -328,7 +338,7 @@ class Attachment {
    * @param {IncomingHttpHeaders} headers
    */
   #streamOpened = (stream, headers) => {
-    const connection = stream.session && connections.get(stream.session);
+    const connection = stream.session && this.connections.get(stream.session);
     if (!connection) return;
     const { Stream } = require('./connection');
     const request = new Stream(stream, { method: headers[':method'], url: headers[':path'] });
@@ -369,9 +379,11 @@ class Attachment {
    * @param {IncomingMessage} request
    * @param {Socket} socket
    */
-  #hijacked = ({ method, url }, socket) => {
+  #hijacked = ({ httpVersionMajor, method, url }, socket) => {
+    // Over HTTP/2 it is a stream, which is followed as one.
+    if (httpVersionMajor === 2) return;
     // Node's list shows it no longer.
-    const connection = connections.get(socket) ?? this.follow(socketBelow(socket), socket);
+    const connection = this.connections.get(socket) ?? this.follow(socketBelow(socket), socket);
     connection.hijackedBy = { method, url };
     this.#termination?.hijacked(connection);
   };
@@ -433,10 +445,17 @@ function isHttp2(server) {
   return 'updateSettings' in server;
 }
 
-/** @this {Socket} */
-function closed() {
-  const connection = connections.get(this);
-  if (connection !== undefined) connection.attachment.closed(connection);
+/**
+ * One function for all sockets, which call it with themselves.
+ *
+ * @param {Attachment} attachment
+ * @returns {(this: Socket) => void}
+ */
+function closeListener(attachment) {
+  return function closed() {
+    const connection = attachment.connections.get(this);
+    if (connection !== undefined) attachment.closed(connection);
+  };
 }
 
 exports.Attachment = Attachment;

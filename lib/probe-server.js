@@ -33,6 +33,7 @@ async function createProbeServer(options) {
     terminationBegan() {},
     drainingBegan() {},
     deadlinePassed() {},
+    terminationEnded() {},
   };
   // An attachment of our own: a terminator that is detached and used again finds the machine that is watched.
   const attachments = servers.map((server) => Attachment.attach(server, user));

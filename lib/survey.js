@@ -9,7 +9,6 @@ const { native } = require('./early');
 const { QuietConnections } = require('./quiet-connections');
 const { hasReceived } = require('./received');
 const { isReceiving, isUnanswered } = require('./receiving');
-const { connections } = require('./registry');
 const { requestsOn, rhythmOn } = require('./requests');
 const { unreadInKernel, unreadOf } = require('./unread');
 
@@ -31,6 +30,7 @@ const COUNTED_PER_TURN = 2048;
 
 class Survey {
   #attachment;
+  #connections;
   #server;
   #key;
   #transport;
@@ -50,6 +50,7 @@ class Survey {
    */
   constructor(attachment, perform) {
     this.#attachment = attachment;
+    this.#connections = attachment.connections;
     this.#server = attachment.server;
     this.#key = attachment.key;
     this.#transport = attachment.isSecure ? Transport.Tls : Transport.Plain;
@@ -104,7 +105,7 @@ class Survey {
    * @param {Socket} socket
    */
   find(socket) {
-    const known = connections.get(socket);
+    const known = this.#connections.get(socket);
     if (known !== undefined) return known;
     const connection = this.#follow(socket);
     this.include(connection);
@@ -164,9 +165,10 @@ class Survey {
       if (this.#transport === Transport.Tls || hasReceived(socket)) this.find(socket);
     }
     this.#enterIdle(active);
-    for (const socket of active ?? []) if (!connections.has(socket)) this.#quiet.addUnused(socket);
+    for (const socket of active ?? []) if (!this.#connections.has(socket)) this.#quiet.addUnused(socket);
     for (const connection of this.#attachment.open) {
-      connection.pipelined = requestsOn(connection.socket);
+      // Over a tunnel, another server may speak HTTP.
+      if (connection.hijackedBy === null) connection.pipelined = requestsOn(connection.socket);
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
     native.quiet(this.#key, this.#quiet.size, this.#quiet.unused);
@@ -183,11 +185,11 @@ class Survey {
     // Since Node 26 those that were never used are among the idle ones, too.
     const someAreKnown = active.size > 0 || this.#attachment.open.size > 0;
     const { answering, others } = lookAtIdle(this.#server);
-    for (const socket of answering) if (!connections.has(socket)) this.#enter(this.#follow(socket));
+    for (const socket of answering) if (!this.#connections.has(socket)) this.#enter(this.#follow(socket));
     let size = others.length - answering.length;
     for (let place = 0; someAreKnown && place < others.length; place += 1) {
       const socket = others[place];
-      if (socket === null || !(active.has(socket) || connections.has(socket))) continue;
+      if (socket === null || !(active.has(socket) || this.#connections.has(socket))) continue;
       others[place] = null;
       size -= 1;
     }
@@ -312,7 +314,7 @@ class Survey {
       ({ session, hijackedBy }) => session === null && hijackedBy === null,
     );
     for (const socket of unreadOf(known.map(({ accepted }) => accepted))) {
-      const connection = /** @type {Connection} */ (connections.get(socket));
+      const connection = /** @type {Connection} */ (this.#connections.get(socket));
       // It may as well be the rest of a request that is known.
       if (connection.newest?.response.req.complete ?? !connection.isAnsweredEarly) {
         this.#perform(native.receiving(this.#key, connection.id));
@@ -334,7 +336,7 @@ class Survey {
   destroyQuiet() {
     for (const socket of this.#quiet.sockets()) socket.destroy();
     // Whatever else is open has escaped everything that is known of Node.
-    for (const socket of acceptedSockets(this.#server)) if (!connections.has(socket)) socket.destroy();
+    for (const socket of acceptedSockets(this.#server)) if (!this.#connections.has(socket)) socket.destroy();
     const closed = this.#quiet.size;
     this.#quiet.clear();
     this.#quietClosed(closed);

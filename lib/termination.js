@@ -10,7 +10,6 @@ const listener = require('./listener');
 const { native } = require('./early');
 const { isObserved, publish } = require('./observer');
 const { arrivingAfter, intakeOf, isReceiving, isSilent, mayBeNothing } = require('./receiving');
-const { connections } = require('./registry');
 const { Request, isFollowed, requestsOn } = require('./requests');
 const { Survey } = require('./survey');
 const { nextTick, setImmediate } = require('./early').timers;
@@ -166,7 +165,7 @@ class Termination {
    * @param {ServerResponse} response
    */
   requestFinished(socket, response) {
-    const connection = connections.get(socket);
+    const connection = this.#attachment.connections.get(socket);
     if (connection === undefined) return;
     const isUnknown = connection.pipelined[0]?.response !== response;
     // Over TLS, several that nobody has told of may end in one go.

@@ -45,6 +45,8 @@ function createHttpTerminator(options) {
   let controller = null;
   /** @type {{ outcomes: Promise<Outcome>[], report: Promise<TerminationReport> } | null} */
   let termination = null;
+  /** @type {(() => void) | null} undoes what closes WebSocket clients that are still to come */
+  let closesComing = null;
 
   const plan = {
     delay: times.shutdownDelay,
@@ -53,8 +55,15 @@ function createHttpTerminator(options) {
   };
   const user = {
     terminationBegan: () => abortController().abort(),
-    drainingBegan: () => require('./websockets').closeClients(webSocketServers, webSocketCloseCode),
+    drainingBegan() {
+      const { closeClients, closeComing } = require('./websockets');
+      closesComing ??= closeComing(webSocketServers, webSocketCloseCode);
+      closeClients(webSocketServers, webSocketCloseCode);
+    },
     deadlinePassed: () => require('./websockets').terminateClients(webSocketServers),
+    terminationEnded() {
+      if (terminator.state !== 'draining') stopClosing();
+    },
   };
   /** @type {Attachment[] | null} */
   let attached = null;
@@ -106,6 +115,7 @@ function createHttpTerminator(options) {
   function detach() {
     for (const attachment of attached ?? []) attachment.detach(user);
     attached = null;
+    stopClosing();
   }
 
   /** Whoever uses a detached terminator attaches it again. */
@@ -114,6 +124,11 @@ function createHttpTerminator(options) {
       attached = servers.map((server) => Attachment.attach(server, user));
     }
     return attached;
+  }
+
+  function stopClosing() {
+    closesComing?.();
+    closesComing = null;
   }
 
   function abortController() {

@@ -2,7 +2,6 @@
 
 const { activeSockets, httpSockets, responseOn } = require('./internals');
 const { hasReceived } = require('./received');
-const { connections } = require('./registry');
 const { answeredEarlyOn, requestsOn } = require('./requests');
 const { attachmentsOf } = require('./terminator');
 
@@ -62,11 +61,14 @@ function describeRequest({ method, url }) {
  * @param {Attachment} attachment
  * @returns {Generator<Head>}
  */
-function* headsOn({ open, server }) {
+function* headsOn({ connections, open, server }) {
   for (const connection of open) {
+    if (connection.hijackedBy !== null) {
+      yield connection.hijackedBy;
+      continue;
+    }
     const streams = connection.streams?.values() ?? [];
     for (const { head } of [...requestsOn(connection.socket), ...streams]) yield head;
-    if (connection.hijackedBy !== null) yield connection.hijackedBy;
   }
   // While the server is serving, most connections are not followed.
   for (const socket of httpSockets(server)) {

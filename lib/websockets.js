@@ -13,6 +13,23 @@ function closeClients(servers, code) {
   forEachClient(servers, (client) => client.close(code));
 }
 
+/**
+ * The same for those who are still to come, as a handler may be about to accept one. Servers of `ws` and its like tell.
+ *
+ * @param {Iterable<any>} servers
+ * @param {number} code
+ * @returns {() => void} undoes it
+ */
+function closeComing(servers, code) {
+  /** @param {WebSocketClient} client */
+  const close = (client) => client.close(code);
+  const telling = [...servers].filter((server) => typeof server.on === 'function' && 'removeListener' in server);
+  for (const server of telling) server.on('connection', close);
+  return () => {
+    for (const server of telling) server.removeListener('connection', close);
+  };
+}
+
 /** @param {Iterable<WebSocketServerLike>} servers */
 function terminateClients(servers) {
   forEachClient(servers, (client) => client.terminate());
@@ -38,4 +55,4 @@ function forEachClient(servers, act) {
   if (errors.length > 0) throw errors[0];
 }
 
-module.exports = { closeClients, terminateClients };
+module.exports = { closeClients, closeComing, terminateClients };

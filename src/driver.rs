@@ -129,7 +129,7 @@ impl Driver {
 
     /// A PING was acknowledged.
     pub fn ponged(&mut self, id: ConnectionId) {
-        self.drain.handle_ponged(id);
+        self.drain.handle_ponged(id, now());
     }
 
     /// No further request follows after all.

@@ -13,7 +13,8 @@ use super::{Action, ConnectionId, Drain, Transport};
 /// where it is earlier.
 pub const HEAR_OUT_AT_MOST: Duration = Duration::from_secs(5);
 
-/// How long a TLS peer may take to answer our `close_notify` with its own (RFC 8446, section 6.1).
+/// How long a TLS peer may take to answer our `close_notify` with its own (RFC 8446, section 6.1), and the peer of an idle
+/// HTTP/2 session to close its end of the connection.
 ///
 /// Closing without waiting would answer the peer's alert with a reset. A peer that is alive needs one
 /// round trip; one that is not must not hold up a termination.
@@ -105,8 +106,14 @@ impl Drain {
         self.actions.push_back(Action::Ping(id));
     }
 
-    pub(super) fn close_session(&mut self, id: ConnectionId) {
-        self.connections[id].course = Course::ClosingSession;
+    /// Its peer has acknowledged the PING, or does not. In the former case it has received whatever was answered before,
+    /// and has no more to say than that it closes, too: but it may not.
+    pub(super) fn close_session(&mut self, id: ConnectionId, acknowledged: bool, now: Instant) {
+        let connection = &mut self.connections[id];
+        let received_everything = acknowledged && !connection.busy && connection.is_quiet();
+        let until = if received_everything { Some(now + CLOSE_NOTIFY_AT_MOST) } else { None };
+        connection.course = Course::ClosingSession { until };
+        self.patience.extend(until.map(|until| Reverse((until, id))));
         self.actions.push_back(Action::CloseSession(id));
     }
 
@@ -132,10 +139,12 @@ impl Drain {
             self.patience.pop();
             // The id may have passed to another connection, which is then not due itself.
             match self.connections.get(id).map(|connection| connection.course) {
-                Some(Course::Lingering { until, .. } | Course::HearingBody { until }) if until <= now => {
-                    self.destroy(id)
-                }
-                Some(Course::Pinging { until }) if until <= now => self.close_session(id),
+                Some(
+                    Course::Lingering { until, .. }
+                    | Course::HearingBody { until }
+                    | Course::ClosingSession { until: Some(until) },
+                ) if until <= now => self.destroy(id),
+                Some(Course::Pinging { until }) if until <= now => self.close_session(id, false, now),
                 Some(Course::Kept { until }) if until <= now => {
                     self.queue_close(id);
                     self.await_turn_unless_awaited();

@@ -77,7 +77,10 @@ pub(super) enum Course {
     /// HTTP/2: waits for the peer to acknowledge a PING. Next: `ClosingSession`, `Destroyed`, or closed.
     Pinging { until: Instant },
     /// HTTP/2: no new streams; closes when the last one has ended. Next: `Destroyed`, or closed.
-    ClosingSession,
+    ClosingSession {
+        /// How long a peer that has received everything may take to close its end.
+        until: Option<Instant>,
+    },
     /// Is being closed, by us or by Node after an answer that said close. Next: `Open` when it was to be closed as idle
     /// and a request had come, `Kept` when that is not sure, `Destroyed`, or closed.
     Leaving(Tally),
@@ -186,6 +189,8 @@ impl Connection {
     pub(super) fn stay(&mut self) {
         if matches!(self.course, Course::Queued | Course::Kept { .. } | Course::HearingBody { .. }) {
             self.course = Course::Open;
+        } else if let Course::ClosingSession { until } = &mut self.course {
+            *until = None;
         }
     }
 
@@ -245,7 +250,7 @@ impl Connection {
             | Course::Queued
             | Course::HearingBody { .. }
             | Course::Pinging { .. }
-            | Course::ClosingSession => {
+            | Course::ClosingSession { .. } => {
                 if self.busy || self.receiving || self.hijacked {
                     Tally::Drained
                 } else {
@@ -265,7 +270,7 @@ impl Connection {
             "Nothing is closed while it is receiving or has a request in flight."
         );
         assert!(
-            self.multiplexed || !matches!(self.course, Course::Pinging { .. } | Course::ClosingSession),
+            self.multiplexed || !matches!(self.course, Course::Pinging { .. } | Course::ClosingSession { .. }),
             "Only sessions are pinged."
         );
         assert!(

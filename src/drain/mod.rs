@@ -345,11 +345,11 @@ impl Drain {
     }
 
     /// The PING on this connection was acknowledged.
-    pub fn handle_ponged(&mut self, id: ConnectionId) {
+    pub fn handle_ponged(&mut self, id: ConnectionId, now: Instant) {
         if let Some(connection) = self.connections.get_mut(id)
             && matches!(connection.course, Course::Pinging { .. })
         {
-            self.close_session(id);
+            self.close_session(id, true, now);
         }
         self.assert_invariants();
     }

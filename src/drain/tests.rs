@@ -700,9 +700,9 @@ fn a_session_is_pinged_and_then_closes_when_its_streams_have_ended() {
     assert_eq!(scene.turn(), [], "a session is not idle while its PING is on its way");
     assert_eq!(scene.start(busy, false), [], "what the peer sent before it knew is served");
     for id in [idle, busy] {
-        scene.drain.handle_ponged(id);
+        scene.drain.handle_ponged(id, scene.now);
         assert_eq!(scene.actions(), [Action::CloseSession(id)]);
-        scene.drain.handle_ponged(id);
+        scene.drain.handle_ponged(id, scene.now);
         assert_eq!(scene.actions(), []);
     }
     scene.server_closed();
@@ -726,12 +726,32 @@ fn a_session_whose_peer_is_dead_is_closed_without_its_pong() {
 }
 
 #[test]
+fn the_peer_of_an_idle_session_may_take_a_moment_to_close_its_end() {
+    let mut scene = Scene::new();
+    let (idle, busy, silent) = (session(&mut scene, 0), session(&mut scene, 1), session(&mut scene, 0));
+    scene.terminate_within(None);
+    scene.actions();
+    scene.turn();
+    for id in [idle, busy] {
+        scene.drain.handle_ponged(id, scene.now);
+    }
+    scene.finish(busy, KEPT_ALIVE);
+    assert_eq!(scene.pass(PING_AT_MOST), [Action::CloseSession(silent)]);
+    assert_eq!(scene.pass(CLOSE_NOTIFY_AT_MOST - PING_AT_MOST), [Action::Destroy(idle)]);
+    assert_eq!(scene.drain.poll_timeout(), None, "the others may not have received everything yet");
+    for id in [idle, busy, silent] {
+        scene.close(id);
+    }
+    assert_eq!(scene.drain.report().connections, report::Connections { idle: 2, drained: 1, forced: 0 });
+}
+
+#[test]
 fn hanging_streams_are_cut_at_the_deadline() {
     let mut scene = Scene::new();
     let id = session(&mut scene, 3);
     scene.terminate();
     scene.turn();
-    scene.drain.handle_ponged(id);
+    scene.drain.handle_ponged(id, scene.now);
     scene.drain.handle_request_aborted(id);
     scene.actions();
     assert_eq!(scene.expire(SECOND), [Action::Cut(id), Action::Destroy(id)]);

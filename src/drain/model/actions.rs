@@ -40,8 +40,12 @@ impl World {
             Action::Linger(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
             Action::Ping(id) => self.named(id).pinging_until = Some(self.now + PING_AT_MOST),
             Action::CloseSession(id) => {
+                let now = self.now;
                 let peer = self.named(id);
                 peer.session_closing = true;
+                // It has received everything, and is not waited for in vain.
+                let received = peer.ponged && !peer.was_busy;
+                peer.lingers_until = Some(now + CLOSE_NOTIFY_AT_MOST).filter(|_| received);
                 peer.closing |= peer.in_flight.is_empty();
             }
             Action::Cut(id) | Action::CutHalf(id) => self.list(id),

@@ -155,7 +155,7 @@ impl World {
         let peer = peer_of(&mut self.open, socket);
         if let (Some(id), Some(_)) = (peer.id, peer.pinging_until) {
             peer.ponged = true;
-            self.drain.handle_ponged(id);
+            self.drain.handle_ponged(id, self.now);
             self.obey();
         }
     }

@@ -396,7 +396,7 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
             drain.handle_answered_early(id, *now);
         }
         if peer.ponged || !peer.session {
-            drain.handle_ponged(id);
+            drain.handle_ponged(id, *now);
         }
         if !peer.leaving {
             drain.handle_stirred(id, *now);
@@ -410,7 +410,7 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         drain.handle_request_finished(unknown, KEPT_ALIVE, *now);
         drain.handle_request_aborted(unknown);
         drain.handle_multiplexed(unknown, *now);
-        drain.handle_ponged(unknown);
+        drain.handle_ponged(unknown, *now);
         drain.handle_hijacked(unknown);
         drain.handle_receiving(unknown);
         drain.handle_stirred(unknown, *now);

@@ -55,7 +55,7 @@ impl Talk {
             Step::OpenSession(_) => drain.handle_multiplexed(0, *now),
             Step::Follow(id) => drain.handle_multiplexed(id, *now),
             Step::Abort(id) => drain.handle_request_aborted(id),
-            Step::Pong(id) => drain.handle_ponged(id),
+            Step::Pong(id) => drain.handle_ponged(id, *now),
             Step::Hijack(id) => drain.handle_hijacked(id),
             Step::Receive(id) => drain.handle_receiving(id),
             Step::ReceiveUnnoticed(id) => drain.handle_answered_early(id, *now),

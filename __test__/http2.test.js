@@ -84,6 +84,27 @@ for (const transport of transports) {
       assert.equal(report.graceful, true);
     });
 
+    it('asks a client that it has yet to accept only when that has spoken, and serves it', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const opened = once(server, 'session');
+      const address = addressOf(server);
+      const socket =
+        transport.scheme === 'https'
+          ? tls.connect({ ...trust, ...address, ALPNProtocols: ['h2'] })
+          : net.connect(address);
+      // In the next tick Node connects, and the kernel accepts at once.
+      await new Promise(process.nextTick);
+      const terminated = terminator.terminate();
+      const [serverSession] = await opened;
+      const ping = test.mock.method(serverSession, 'ping');
+      await turn();
+      assert.equal(ping.mock.callCount(), 0);
+      const session = http2.connect(`${transport.scheme}://localhost`, { createConnection: () => socket });
+      assert.equal(await answerTo(session, '/'), 'answer to /');
+      assert.equal(ping.mock.callCount(), 1);
+      assert.deepEqual((await terminated).requests, { completed: 0, late: 1, cut: 0 });
+    });
+
     it('counts a CONNECT once, as the stream that it is', async (test) => {
       const { server, terminator } = await serve(test, transport, () => {});
       const connecting = once(server, 'connect');

@@ -330,7 +330,6 @@ class Attachment {
     // Until then the client has said nothing, and counts as one that never used its connection.
     session.once('remoteSettings', () => this.#termination?.multiplexed(connection));
     this.#newSession = null;
-    this.#termination?.multiplexed(connection);
   }
 
   /**

@@ -121,7 +121,8 @@ export interface HttpTerminator {
    * more request, lets requests in flight be answered whole, and resolves when the last connection is gone, or as soon as everything that is left has been
    * destroyed at `httpResponseTimeout`.
    *
-   * Calls while it runs share one promise, and so do calls after it until the server listens again. Of a server that does
+   * Calls while it runs share one promise, and so do calls after it until the server listens again. If it does so while one
+   * runs, that leaves it alone, unless there is a further call: then it ends, too. Of a server that does
    * not listen it ends the connections that are left; one that is about to listen does not then. If a termination by
    * another terminator of the same server is running, this joins it, and the earlier deadline counts.
    *

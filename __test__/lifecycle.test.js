@@ -148,6 +148,34 @@ for (const transport of transports) {
       assert.equal(server.listening, false);
     });
 
+    it('ends a server, too, that listens again in the middle, if it is called once more', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const client = await connect(transport, server);
+      await client.write(requestText('/slow'));
+      await arrived('/slow');
+      const closed = once(server, 'close');
+      const terminated = terminator.terminate();
+      while (server.listening) await turn();
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const next = await connect(transport, server);
+      const address = addressOf(server);
+      assert.equal(terminator.terminate(), terminated);
+      await next.write(requestText('/next'));
+      await arrived('/next');
+      for (const path of ['/slow', '/next']) open(path);
+      for (const each of [client, next]) {
+        assert.equal(await each.ended, 'FIN');
+        assert.equal(each.answers[0].headers.connection, 'close');
+      }
+      const report = await terminated;
+      assert.deepEqual(report.requests, { completed: 1, late: 1, cut: 0 });
+      await closed;
+      assert.equal(server.listening, false);
+      assert.equal(terminator.state, 'terminated');
+      await assert.rejects(once(net.connect(address), 'connect'), { code: 'ECONNREFUSED' });
+    });
+
     it('ends connections that somebody has emitted by hand, beside those of a server that listens', async (test) => {
       const { server, terminator } = await serve(test, transport, gatedHandler().handler);
       const front = net.createServer((socket) => server.emit('connection', socket));

@@ -19,7 +19,7 @@ declare namespace addShutdown {
      * Ends the server as `terminate()` does, and waits for requests in flight as long as they take. Upgraded connections,
      * which may have no end of their own, are ended at once.
      *
-     * @param callback Called right after the server's event `close`, with an error whose code is
+     * @param callback Called a few turns of the event loop after the server's event `close`, with an error whose code is
      * `ERR_SERVER_NOT_RUNNING` if it was not listening or already shutting down.
      * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if `callback` is not a function.
      */

@@ -23,7 +23,7 @@ declare namespace stoppable {
     /**
      * Ends the server as `terminate()` does.
      *
-     * @param callback Called right after the server's event `close`: with an error whose code is
+     * @param callback Called a few turns of the event loop after the server's event `close`: with an error whose code is
      * `ERR_SERVER_NOT_RUNNING` if it was not listening or already stopping, and with whether it ended gracefully,
      * which is that nothing had to be cut.
      * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if `callback` is not a function.

@@ -19,7 +19,7 @@ function parseCallback(callback) {
 }
 
 /**
- * Terminates, and calls back as `server.close()` does: right after `close`, with an error if the server was not running.
+ * Terminates, and calls back as `server.close()` does: with an error if the server was not running.
  *
  * @param {import('node:net').Server} server
  * @param {HttpTerminator} terminator

@@ -28,8 +28,11 @@ pub(super) enum Listener {
         turns_without: u32,
         accepted: bool,
     },
-    /// It was told to close.
+    /// It was told to close. Next: `Reopened`.
     Closed,
+    /// The server listens again while its termination goes on, which leaves it alone. Next: `Accepting`, if that is asked for
+    /// once more.
+    Reopened,
 }
 
 /// Whether new connections are kept from a listener.
@@ -94,7 +97,7 @@ impl Listener {
             Self::Accepting { until, waiting, turns_without, .. } => {
                 waiting.map_or(turns_without >= TURNS_WITHOUT_ANY, |waiting| waiting == 0) || now >= until
             }
-            Self::Open | Self::Closed => false,
+            Self::Open | Self::Closed | Self::Reopened => false,
         }
     }
 }

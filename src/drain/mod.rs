@@ -495,7 +495,8 @@ impl Drain {
 
     /// End the server.
     ///
-    /// During a termination it only brings the end forward, never puts it off.
+    /// During a termination it only brings the end forward, never puts it off. A server that listens again meanwhile ends,
+    /// too.
     pub fn handle_terminate(&mut self, plan: Plan, now: Instant) {
         match self.phase {
             Phase::Serving | Phase::Terminated => self.begin(plan, now),
@@ -531,6 +532,9 @@ impl Drain {
             }
             if self.phase != Phase::Reading {
                 self.close_some(now);
+                if matches!(self.listener, Listener::Accepting { .. }) {
+                    self.await_turn_unless_awaited();
+                }
             } else if matches!(self.listener, Listener::Accepting { .. }) {
                 self.await_turn();
             } else {
@@ -571,6 +575,7 @@ impl Drain {
         if self.phase == Phase::Terminated {
             self.phase = Phase::Serving;
         } else if self.listener == Listener::Closed {
+            self.listener = Listener::Reopened;
             self.closing_server = false;
             self.resolve_if_done(now);
         }

@@ -111,6 +111,9 @@ impl Drain {
             self.timeout = earlier(self.timeout, timeout);
             return;
         }
+        if self.listener == Listener::Reopened {
+            self.begin_anew(now);
+        }
         if !self.last_turn {
             // What is past the end of the clock is as good as never.
             let deadline = timeout.and_then(|timeout| now.checked_add(delay)?.checked_add(timeout));
@@ -189,8 +192,26 @@ impl Drain {
         }
     }
 
+    /// The server listens again, and that is to end, too.
+    fn begin_anew(&mut self, now: Instant) {
+        if self.expired {
+            // What was cut is gone, and this has a deadline of its own.
+            self.deadline = None;
+            self.last_turn = false;
+        }
+        self.closing_server = true;
+        self.listener = Listener::accepting(now + ACCEPT_AT_MOST);
+        self.actions.push_back(Action::WatchListener);
+        // A turn that is awaited may have accepted already. But the last one is not put off.
+        if self.last_turn {
+            self.await_turn_unless_awaited();
+        } else {
+            self.await_turn();
+        }
+    }
+
     pub(super) fn close_listener(&mut self) {
-        if self.listener != Listener::Closed {
+        if !matches!(self.listener, Listener::Closed | Listener::Reopened) {
             self.listener = Listener::Closed;
             self.actions.push_back(Action::CloseServer);
         }
@@ -200,7 +221,7 @@ impl Drain {
     pub(super) fn cut(&mut self) {
         self.deadline = None;
         self.half_time = None;
-        if self.expired || self.survey == Survey::Whole {
+        if self.survey == Survey::Whole {
             return;
         }
         if self.phase == Phase::Reading {
@@ -208,10 +229,16 @@ impl Drain {
             self.survey(Survey::Whole);
             return;
         }
-        self.expired = true;
-        self.actions.push_back(Action::Announce(Milestone::Deadline));
+        if !self.expired {
+            self.actions.push_back(Action::Announce(Milestone::Deadline));
+        }
+        self.last_turn = false;
         self.close_listener();
         self.closing_server = false;
+        if self.expired {
+            return;
+        }
+        self.expired = true;
         self.report.tasks.abandoned += self.tasks;
         self.tasks = 0;
         self.actions.push_back(Action::DestroyQuiet);

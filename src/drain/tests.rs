@@ -661,6 +661,32 @@ fn a_server_that_listens_again_meanwhile_need_not_say_that_it_has_closed() {
 }
 
 #[test]
+fn a_server_that_listens_again_meanwhile_ends_if_that_is_asked_for_again() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate_within(None);
+    scene.actions();
+    scene.turn();
+    scene.drain.handle_listening(scene.now);
+    scene.terminate_within(None);
+    assert_eq!(scene.actions(), [Action::AwaitTurn, Action::CloseServer]);
+    scene.finish(id, ANSWERED);
+    assert_eq!(scene.close(id), [], "it has yet to say that it has closed");
+    assert_eq!(scene.server_closed(), [Action::Resolve]);
+}
+
+#[test]
+fn at_the_deadline_a_server_that_listens_again_is_left_alone() {
+    let mut scene = Scene::new();
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate();
+    scene.turn();
+    scene.drain.handle_listening(scene.now);
+    assert_eq!(scene.expire(SECOND), [Action::Cut(id), Action::Destroy(id)]);
+    assert_eq!(scene.close(id), [Action::Resolve]);
+}
+
+#[test]
 fn events_nobody_waits_for_do_nothing() {
     let mut scene = Scene::new();
     let unknown = 42;

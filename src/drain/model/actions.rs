@@ -57,6 +57,7 @@ impl World {
 
     fn watch_listener(&mut self) {
         if let Some(termination) = &mut self.termination {
+            termination.watching = true;
             termination.watches += 1;
             termination.somebody_came = false;
         }
@@ -79,6 +80,7 @@ impl World {
 
     fn close_server(&mut self) {
         if let Some(termination) = &mut self.termination {
+            termination.watching = false;
             termination.server_closes += 1;
         }
         // Whoever still waits is turned away.

@@ -334,7 +334,7 @@ impl World {
             && awaited
         {
             // One that was asked for earlier may have begun earlier.
-            let whole = termination.drains_after.is_some_and(|turn| self.turns_taken > turn);
+            let whole = termination.accepts_after.is_some_and(|turn| self.turns_taken > turn);
             let came = std::mem::take(&mut termination.somebody_came);
             termination.turns_without = if came { 0 } else { termination.turns_without + usize::from(whole) };
         }
@@ -411,12 +411,16 @@ impl World {
             keep_alive,
             observed,
             drains_after: None,
+            accepts_after: None,
+            endings: 0,
+            reopened: false,
             accepts_until: None,
             parting: None,
             deadline: None,
             due_after: None,
             expired: false,
             surveying: false,
+            watching: false,
             watches: 0,
             holds: 0,
             server_closes: 0,
@@ -438,6 +442,18 @@ impl World {
             termination.delayed_until = earlier(termination.delayed_until, Some(self.now + delay));
             termination.timeout = earlier(termination.timeout, timeout);
         } else {
+            if std::mem::take(&mut termination.reopened) {
+                termination.endings += 1;
+                termination.accepts_after = Some(self.turns_asked);
+                termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+                termination.said_to_wait = None;
+                termination.turns_without = 0;
+                termination.server_closed = false;
+                if termination.expired {
+                    termination.deadline = None;
+                    termination.due_after = None;
+                }
+            }
             let deadline = timeout.and_then(|timeout| (self.now + delay).checked_add(timeout));
             termination.deadline = earlier(termination.deadline, deadline);
             if (delay, timeout) == (Duration::ZERO, Some(Duration::ZERO)) {
@@ -451,6 +467,8 @@ impl World {
         let Some(termination) = &mut self.termination else { return };
         if termination.drains_after.is_none() && termination.delayed_until.is_some_and(|until| until <= self.now) {
             termination.drains_after = Some(self.turns_asked);
+            termination.accepts_after = termination.drains_after;
+            termination.endings = 1;
             termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
             termination.deadline = termination.timeout.and_then(|timeout| self.now.checked_add(timeout));
             if termination.timeout == Some(Duration::ZERO) {
@@ -462,14 +480,17 @@ impl World {
     fn expire(&mut self) {
         let Some(termination) = &mut self.termination else { return };
         termination.expired = true;
+        // Nor is that waited for.
+        termination.server_closed = true;
         termination.expected.tasks.abandoned += std::mem::take(&mut self.tasks);
     }
 
     pub(super) fn listen(&mut self) {
         let closed = self.termination.as_mut().is_none_or(|termination| {
             // What closes next is not what the termination has closed.
-            termination.server_closed |= termination.server_closes > 0;
-            termination.server_closes > 0
+            termination.reopened |= termination.has_closed();
+            termination.server_closed |= termination.reopened;
+            termination.reopened
         });
         // Otherwise it is an event that nobody waits for.
         if closed {

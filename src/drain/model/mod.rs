@@ -215,9 +215,7 @@ impl World {
     fn is_over(&self) -> bool {
         self.open.is_empty()
             && self.quiet.is_empty()
-            && self.termination.as_ref().is_some_and(|Termination { expired, server_closed, .. }| {
-                *expired || (*server_closed && self.tasks == 0)
-            })
+            && self.termination.as_ref().is_some_and(|termination| termination.server_closed && self.tasks == 0)
     }
 
     fn stats(&self) -> Stats {

@@ -23,6 +23,11 @@ pub(super) struct Termination {
     pub(super) observed: bool,
     /// How many turns of the loop had been asked for when the delay was over.
     pub(super) drains_after: Option<usize>,
+    /// The same when the server was last asked to end, which it may be again if it listens again.
+    pub(super) accepts_after: Option<usize>,
+    /// How often it was, and whether it listens again since.
+    pub(super) endings: usize,
+    pub(super) reopened: bool,
     /// By when the listener must close, whoever waits to be accepted.
     pub(super) accepts_until: Option<Instant>,
     pub(super) parting: Option<Parting>,
@@ -34,7 +39,9 @@ pub(super) struct Termination {
     pub(super) expired: bool,
     /// A survey was begun, and some have not been looked at.
     pub(super) surveying: bool,
-    /// How often the machine has asked for each of these.
+    /// The machine has asked to be told how many wait to be accepted, and not closed the listener since.
+    pub(super) watching: bool,
+    /// How often it has asked for each of these.
     pub(super) watches: usize,
     pub(super) holds: usize,
     pub(super) server_closes: usize,
@@ -55,7 +62,12 @@ pub(super) struct Termination {
 impl Termination {
     /// Whether it is to be told how many wait to be accepted.
     pub(super) fn is_watching(&self) -> bool {
-        self.watches > self.server_closes
+        self.watching
+    }
+
+    /// Whether it has closed the server.
+    pub(super) fn has_closed(&self) -> bool {
+        self.endings > 0 && self.server_closes == self.endings
     }
 
     /// When the window closes in which idle connections are kept, if it has one.

@@ -509,6 +509,26 @@ for (const transport of transports) {
         assert.deepEqual(report.requests, { completed: 0, late: 3, cut: 0 });
       });
 
+      for (const [what, first] of [
+        ['a length', { method: 'POST', headers: { 'Content-Length': 1 }, body: 'x' }],
+        ['chunks', chunked],
+      ]) {
+        it(`are answered behind one with ${what} whose handler answers at the end of its body, half of the next having come`, async (test) => {
+          const { client, terminator } = await connectAndAsk(test, transport, (request, response) => {
+            request.resume().once('end', () => answerAtOnce(request, response));
+          });
+          const [whole, next] = [requestText('/1', first), requestText('/2')];
+          const written = client.write(whole + next.slice(0, 10));
+          const terminated = terminator.terminate();
+          await written;
+          await client.until(/answer to \/1/);
+          await client.write(next.slice(10));
+          assert.equal(await client.ended, 'FIN');
+          assertPipelined(client.answers.slice(1), ['/1', '/2']);
+          assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
+        });
+      }
+
       it('are answered behind one that is answered while Node works through them', async (test) => {
         const handler = async (request, response) => {
           if (request.url === '/1') await null;

@@ -130,6 +130,8 @@ class Attachment {
    */
   terminate(plan) {
     if (this.#termination !== null) {
+      // Its event may be still to come.
+      if (this.server.listening) this.#perform(native.listening(this.key));
       this.#termination.bringForward(plan);
     } else if (this.#outcome === null || this.state === 'serving' || this.#hasConnections()) {
       // From now on every connection counts that comes in.
@@ -213,7 +215,8 @@ class Attachment {
 
   /** @param {Connection} connection */
   forget(connection) {
-    const { accepted, session, socket } = connection;
+    const { accepted, counter, session, socket } = connection;
+    counter?.stop();
     accepted.removeListener('close', this.#socketClosed);
     this.connections.delete(accepted);
     this.connections.delete(socket);
@@ -384,6 +387,8 @@ class Attachment {
     // Node's list shows it no longer.
     const connection = this.connections.get(socket) ?? this.follow(socketBelow(socket), socket);
     connection.hijackedBy = { method, url };
+    // Whoever has it now may read it in another way.
+    connection.counter?.stop();
     this.#termination?.hijacked(connection);
   };
 

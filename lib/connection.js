@@ -2,7 +2,7 @@
 
 // Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
-const { countReceived } = require('./received');
+const { counterOf } = require('./received');
 const { answeredEarlyOn } = require('./requests');
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -72,12 +72,12 @@ class Connection {
    * @param {Socket} socket
    */
   constructor(attachment, accepted, socket) {
-    countReceived(accepted);
     this.attachment = attachment;
     /** The accepted socket, whose end is the connection's. */
     this.accepted = accepted;
     /** The socket that HTTP is spoken on: the accepted one, or the TLS socket above it. */
     this.socket = socket;
+    this.counter = counterOf(accepted);
   }
 
   get protocol() {

@@ -18,8 +18,9 @@ const RECORD_AT_MOST = 2 ** 14;
 const OVERLOOKED = 64;
 
 const HEAD_END = '\r\n\r\n';
-/** Behind empty lines, which are allowed (RFC 9112, section 2.2). */
-const WRITTEN_HEAD = /^[\r\n]*.+?\r?\n\r?\n/s;
+/** They are allowed before a head (RFC 9112, section 2.2). */
+const EMPTY_LINES = /[\r\n]+/y;
+const WRITTEN_HEAD = /[\r\n]*.+?\r?\n\r?\n/sy;
 
 class Intake {
   #connection;
@@ -30,6 +31,8 @@ class Intake {
   #above;
   /** Whether the next request to begin is one of which a part has come before. */
   #isAmidHead = false;
+  /** Whether the last one was taken to be such, and may have come whole. */
+  #isGuess = false;
   /**
    * The last request that was accounted for, and where its head ended.
    *
@@ -112,7 +115,7 @@ class Intake {
 
   /** Whether nothing of it was computed, as what TLS adds to a request is. */
   get isExact() {
-    return this.#request === undefined && !Number.isNaN(this.#http);
+    return this.#request === undefined && !Number.isNaN(this.#http + this.#wire);
   }
 
   /** Whether that is too little to be a request, besides what has come out of TLS. */
@@ -162,8 +165,11 @@ class Intake {
     if (input === '') return usual;
     const inputBegin = http - input.length;
     const begin = this.#http - inputBegin;
-    if (begin >= 0) return inputBegin + endOf(head, input, begin);
-    if (begin < 0 || this.#isAmidHead) return inputBegin + restLengthOf(head, input);
+    if (begin >= 0) return inputBegin + endOf(head, input, begin, this.#isGuess);
+    // It began before the input, or nobody knows where.
+    const hasBegun = begin < 0 || this.#isAmidHead;
+    this.#isGuess = hasBegun;
+    if (hasBegun) return inputBegin + restLengthOf(head, input);
     return inputBegin + this.#findHeadEnd(request, input, inputBegin);
   }
 
@@ -207,8 +213,8 @@ class Intake {
 }
 
 /** @param {Connection} connection */
-function received({ accepted, socket }) {
-  const wire = receivedOn(accepted);
+function received({ accepted, counter, socket }) {
+  const wire = counter?.received ?? receivedOn(accepted);
   return { http: socket === accepted ? wire : receivedOn(socket), wire };
 }
 
@@ -235,12 +241,17 @@ function headOf({ method, url, httpVersion, rawHeaders }) {
  *
  * @param {string} head
  * @param {string} input
- * @param {number} begin where it does, or what there is behind the account
+ * @param {number} begin where it does, or the empty lines before it
+ * @param {boolean} isGuess whether that is so only if the one before had begun earlier
  */
-function endOf(head, input, begin) {
-  const place = input.indexOf(head, begin);
+function endOf(head, input, begin, isGuess) {
+  EMPTY_LINES.lastIndex = begin;
+  const [lines] = EMPTY_LINES.exec(input) ?? [''];
+  if (input.startsWith(head, begin + lines.length)) return begin + lines.length + head.length;
+  const place = isGuess ? input.indexOf(head, begin) : -1;
   if (place !== -1) return place + head.length;
-  const [written] = WRITTEN_HEAD.exec(input.slice(begin)) ?? [head];
+  WRITTEN_HEAD.lastIndex = begin;
+  const [written] = WRITTEN_HEAD.exec(input) ?? [head];
   return begin + written.length;
 }
 

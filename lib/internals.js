@@ -128,7 +128,9 @@ function acceptedSockets(server) {
  * @returns {Socket}
  */
 function socketBelow(socket) {
-  return /** @type {any} */ (socket)._parent ?? socket;
+  const { _handle, _parent } = /** @type {any} */ (socket);
+  // Node wraps a Duplex that is none of its sockets.
+  return _parent ?? _handle?._parentWrap?.stream ?? socket;
 }
 
 /**
@@ -217,6 +219,18 @@ function isToUpgrade(response) {
 }
 
 /**
+ * Where the server keeps its HTTP/2 sessions, which it closes with its listener since Node 24.
+ *
+ * Without it, they are closed before they have been asked whether they have more to say.
+ *
+ * @param {Server} server
+ * @returns {symbol[]}
+ */
+function sessionSetsOf(server) {
+  return Object.getOwnPropertySymbols(server).filter(({ description }) => description === 'sessions');
+}
+
+/**
  * The descriptor of a listener's or a connection's socket, or -1. It is good for this tick only: afterwards
  * the number may name another file.
  *
@@ -274,6 +288,7 @@ module.exports = {
   parserOn,
   requestComingInOn,
   responseOn,
+  sessionSetsOf,
   socketBelow,
   unreadSocket,
 };

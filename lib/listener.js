@@ -1,6 +1,6 @@
 // The listener of a server that ends: who waits to be accepted, how nobody else comes, and how it closes.
 
-const { descriptorOf, isBoundHere } = require('./internals');
+const { descriptorOf, isBoundHere, sessionSetsOf } = require('./internals');
 const { native } = require('./early');
 const { debug } = require('./observer');
 
@@ -46,12 +46,12 @@ function hold(server, key) {
  * is hidden from it meanwhile. Not by a stand-in for the server: a class of somebody's own may look for itself.
  *
  * @param {Server} server
+ * @returns {PromiseLike<unknown> | undefined} if that `close()` is asynchronous
  */
 function close(server) {
-  const showIdle = hide(server, 'closeIdleConnections', () => {});
-  // The set of HTTP/2 sessions, which Node closes here since version 24.
-  const sets = Object.getOwnPropertySymbols(server).filter((key) => isSet(/** @type {any} */ (server)[key]));
-  const showSessions = sets.map((key) => hide(server, key, new Set()));
+  const showIdle = hide(server, 'closeIdleConnections', nothing);
+  // Only as long as the call takes: those that begin meanwhile are added to what is seen in their place.
+  const showSessions = sessionSetsOf(server).map((key) => hide(server, key, new Set()));
   let closing;
   try {
     // The method of the class: an own property may be somebody's wrapper that calls terminate().
@@ -59,15 +59,13 @@ function close(server) {
   } finally {
     for (const show of showSessions) show();
     // One that is asynchronous may have yet to come to that.
-    if (typeof closing?.then === 'function') Promise.resolve(closing).finally(showIdle);
+    if (typeof closing?.then === 'function') closing.then(showIdle, showIdle);
     else showIdle();
   }
+  return typeof closing?.then === 'function' ? closing : undefined;
 }
 
-/** @param {any} value */
-function isSet(value) {
-  return typeof value?.delete === 'function';
-}
+function nothing() {}
 
 /**
  * @param {object} owner
@@ -76,6 +74,8 @@ function isSet(value) {
  */
 function hide(owner, key, value) {
   const own = Object.getOwnPropertyDescriptor(owner, key);
+  // An asynchronous close() of an earlier termination hides it still.
+  if (own?.value === value) return nothing;
   Object.defineProperty(owner, key, { value, configurable: true, writable: true });
   return () => {
     if (own === undefined) Reflect.deleteProperty(owner, key);

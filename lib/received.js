@@ -5,35 +5,39 @@ const { bytesReadOn } = require('./internals');
 
 /** @typedef {import('node:net').Socket} Socket */
 
-/**
- * By those that don't say it themselves.
- *
- * @type {WeakMap<Socket, number>}
- */
-const counted = new WeakMap();
+/** Counts what comes, where the connection itself does not. */
+class Counter {
+  #socket;
+  received = 0;
 
-/**
- * Counts from now on, if the connection does not do so itself.
- *
- * @param {Socket} socket
- */
-function countReceived(socket) {
-  if (bytesReadOn(socket) !== undefined || counted.has(socket)) return;
-  let received = 0;
-  counted.set(socket, received);
-  // Before the parser hears of it. To listen does not make it flow, as `on()` would.
-  socket.prependListener('data', (chunk) => {
-    received += chunk.length;
-    counted.set(socket, received);
-  });
+  /** @param {Socket} socket */
+  constructor(socket) {
+    this.#socket = socket;
+    // Before the parser hears of it. To listen does not make it flow, as `on()` would.
+    socket.prependListener('data', this.#count);
+  }
+
+  /** @param {Buffer} chunk */
+  #count = ({ length }) => {
+    this.received += length;
+  };
+
+  stop() {
+    this.#socket.removeListener('data', this.#count);
+  }
+}
+
+/** @param {Socket} socket */
+function counterOf(socket) {
+  return bytesReadOn(socket) === undefined ? new Counter(socket) : null;
 }
 
 /**
  * @param {Socket} socket
- * @returns {number} since the connection began, or since it is counted; NaN, which is equal to nothing, if nobody knows
+ * @returns {number} NaN, which is equal to nothing, if it does not say it
  */
 function receivedOn(socket) {
-  return bytesReadOn(socket) ?? counted.get(socket) ?? Number.NaN;
+  return bytesReadOn(socket) ?? Number.NaN;
 }
 
 /**
@@ -45,4 +49,4 @@ function hasReceived(socket) {
   return socket.bytesRead === undefined ? socket.readableDidRead : socket.bytesRead > 0;
 }
 
-module.exports = { countReceived, hasReceived, receivedOn };
+module.exports = { counterOf, hasReceived, receivedOn };

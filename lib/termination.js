@@ -359,14 +359,18 @@ class Termination {
   #closeServer() {
     try {
       // Also if it does not listen: it may be about to, which Node takes back, and it says `close` all the same.
-      listener.close(this.#server);
-      this.perform(native.listenerClosed(this.#key));
+      listener.close(this.#server)?.then(undefined, (error) => this.#closeFailed(error));
     } catch (error) {
-      // Thrown by somebody's own `close()`. Whoever terminates hears of it when everything else has ended.
-      this.#failure = { error };
-      this.perform(native.listenerClosed(this.#key));
-      this.perform(native.serverClosed(this.#key));
+      this.#closeFailed(error);
     }
+    this.perform(native.listenerClosed(this.#key));
+  }
+
+  /** @param {unknown} error that somebody's own `close()` has thrown: it is heard of when everything else has ended */
+  #closeFailed(error) {
+    this.#failure ??= { error };
+    // It may never say that it has closed.
+    this.perform(native.serverClosed(this.#key));
   }
 
   /**
@@ -400,6 +404,12 @@ class Termination {
    */
   #lookBehindRequest(connection, request) {
     if (!this.#survey.knows(connection) || connection.newest !== request) return;
+    const { req } = request.response;
+    if (!req.complete) {
+      // Node hands out its body in the middle of its input, of which the rest shows only behind that.
+      req.once('end', () => nextTick(() => this.#lookBehindRequest(connection, request)));
+      return;
+    }
     if (isReceiving(connection, activeSockets(this.#server))) return;
     this.perform(native.nothingMore(this.#key, connection.id));
   }

@@ -107,9 +107,9 @@ function createHttpTerminator(options) {
     if (typeof (/** @type {any} */ (task)?.then) !== 'function') {
       throw invalidArgumentType('task', 'a promise', task);
     }
-    // One that has ended already waits for nothing.
-    const waiting = attachments().find(({ state }) => state !== 'terminated') ?? attachments()[0];
-    waiting.waitUntil(Promise.resolve(task));
+    // The others may have ended already, and wait for nothing.
+    const waiting = attachments().find(({ state }) => state === terminator.state);
+    waiting?.waitUntil(Promise.resolve(task));
   }
 
   function detach() {

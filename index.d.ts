@@ -75,7 +75,8 @@ export interface HttpTerminatorOptions {
   /**
    * The servers whose WebSocket clients get a close frame when the listener closes, have
    * `httpResponseTimeout` to answer it, and are terminated then. A `WebSocketServer` of `ws`, or anything
-   * with such `clients`, which are looked at when they are to be closed.
+   * with such `clients`, which are looked at when they are to be closed. Where it emits `connection`, as that one does, those
+   * that come later get one, too.
    *
    * @default []
    */
@@ -142,7 +143,7 @@ export interface HttpTerminator {
 
   /**
    * Aborted when a termination begins, so that event streams and long polls can end themselves. After
-   * the server listens again this is a new signal.
+   * the server listens again this is a new signal; of several servers, when all have ended.
    *
    * @example
    * terminator.signal.addEventListener('abort', () => response.end('retry: 1000\n\n'));

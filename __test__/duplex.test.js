@@ -4,8 +4,8 @@ const assert = require('node:assert/strict');
 const { once } = require('node:events');
 const { Duplex } = require('node:stream');
 const { describe, it } = require('node:test');
-const { createHttpTerminator } = require('..');
 const tls = require('node:tls');
+const { createHttpTerminator } = require('..');
 const { Client, requestText } = require('./support/client');
 const { gatedHandler, turn } = require('./support/server');
 const { closeEverything, transports, trust } = require('./support/transports');
@@ -38,10 +38,9 @@ for (const [transport, listens] of transports.flatMap((each) => [true, false].ma
 
     it('is left as it was when the terminator is detached', async (test) => {
       const { far, terminator } = await openAndAsk(test);
-      const before = far.listenerCount('data');
       terminator.stats();
       terminator.detach();
-      assert.ok(far.listenerCount('data') <= before);
+      assert.equal(far.listenerCount('data'), 1, "Node's own");
     });
 
     it('has its request in flight answered, which says close', async (test) => {

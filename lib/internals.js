@@ -219,6 +219,15 @@ function isToUpgrade(response) {
 }
 
 /**
+ * Whether the process has begun to exit, so that its listeners to `exit` have been called.
+ *
+ * Without it, an exit that one of these stops by throwing is not taken up again.
+ */
+function isExiting() {
+  return /** @type {any} */ (process)._exiting === true;
+}
+
+/**
  * Where the server keeps its HTTP/2 sessions, which it closes with its listener since Node 24.
  *
  * Without it, they are closed before they have been asked whether they have more to say.
@@ -280,6 +289,7 @@ module.exports = {
   httpSockets,
   inputOn,
   isBoundHere,
+  isExiting,
   isLast,
   isParsed,
   isToUpgrade,

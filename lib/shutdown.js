@@ -7,6 +7,7 @@ const { performance } = require('node:perf_hooks');
 const { inspect } = require('node:util');
 const { hookTimedOut } = require('./errors');
 const { leave } = require('./leaving');
+const { isExiting } = require('./internals');
 const { debug } = require('./observer');
 const { parseShutdownOptions } = require('./shutdown-options');
 const { clearTimeout, setImmediate, setTimeout } = require('./early').timers;
@@ -286,7 +287,9 @@ class Shutdown {
     try {
       process.exit(this.#exitCode);
     } catch (error) {
-      // A listener to `exit` has thrown. It is asked only once, so now nothing keeps the process.
+      // Thrown by whoever has replaced it, as test runners do.
+      if (!isExiting()) throw error;
+      // Or by a listener to `exit`. Those are asked only once, so now nothing keeps the process.
       printUncaught(error);
       process.exit(FORCED);
     }

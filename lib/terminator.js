@@ -47,6 +47,8 @@ function createHttpTerminator(options) {
   let termination = null;
   /** @type {(() => void) | null} undoes what closes WebSocket clients that are still to come */
   let closesComing = null;
+  /** @type {unknown[]} which those have thrown */
+  const errors = [];
 
   const plan = {
     delay: times.shutdownDelay,
@@ -57,7 +59,7 @@ function createHttpTerminator(options) {
     terminationBegan: () => abortController().abort(),
     drainingBegan() {
       const { closeClients, closeComing } = require('./websockets');
-      closesComing ??= closeComing(webSocketServers, webSocketCloseCode);
+      closesComing ??= closeComing(webSocketServers, webSocketCloseCode, (error) => errors.push(error));
       closeClients(webSocketServers, webSocketCloseCode);
     },
     deadlinePassed: () => require('./websockets').terminateClients(webSocketServers),
@@ -98,8 +100,16 @@ function createHttpTerminator(options) {
   function terminate() {
     const outcomes = attachments().map((attachment) => attachment.terminate(plan));
     const known = termination?.outcomes.every((outcome, index) => outcome === outcomes[index]);
-    if (termination === null || !known) termination = { outcomes, report: allEnded(outcomes).then(report) };
+    if (termination === null || !known) termination = { outcomes, report: reportOf(outcomes) };
     return termination.report;
+  }
+
+  /** @param {Promise<Outcome>[]} outcomes */
+  async function reportOf(outcomes) {
+    const ended = await allEnded(outcomes);
+    const [error] = errors.splice(0);
+    if (error !== undefined) throw error;
+    return report(ended);
   }
 
   /** @param {unknown} task */

@@ -18,11 +18,18 @@ function closeClients(servers, code) {
  *
  * @param {Iterable<any>} servers
  * @param {number} code
+ * @param {(error: unknown) => void} failed
  * @returns {() => void} undoes it
  */
-function closeComing(servers, code) {
-  /** @param {WebSocketClient} client */
-  const close = (client) => client.close(code);
+function closeComing(servers, code, failed) {
+  /** @param {Partial<WebSocketClient> | undefined} client which may be something else where the event means something else */
+  const close = (client) => {
+    try {
+      if (typeof client?.terminate === 'function') client.close?.(code);
+    } catch (error) {
+      failed(error);
+    }
+  };
   const telling = [...servers].filter((server) => typeof server.on === 'function' && 'removeListener' in server);
   for (const server of telling) server.on('connection', close);
   return () => {

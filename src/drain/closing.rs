@@ -13,8 +13,7 @@ use super::{Action, ConnectionId, Drain, Transport};
 /// where it is earlier.
 pub const HEAR_OUT_AT_MOST: Duration = Duration::from_secs(5);
 
-/// How long a TLS peer may take to answer our `close_notify` with its own (RFC 8446, section 6.1), and the peer of an idle
-/// HTTP/2 session to close its end of the connection.
+/// How long a TLS peer may take to answer our `close_notify` with its own (RFC 8446, section 6.1).
 ///
 /// Closing without waiting would answer the peer's alert with a reset. A peer that is alive needs one
 /// round trip; one that is not must not hold up a termination.
@@ -25,6 +24,9 @@ pub const CLOSE_NOTIFY_AT_MOST: Duration = Duration::from_millis(250);
 /// What it sent before the acknowledgement has arrived then, and is served. A peer that is alive needs
 /// one round trip; one that is not must not hold up a termination.
 pub const PING_AT_MOST: Duration = Duration::from_millis(100);
+
+/// How long the peer of an idle HTTP/2 session, which has acknowledged a PING, may take to close its end of the connection.
+pub const SESSION_CLOSES_WITHIN: Duration = Duration::from_millis(250);
 
 /// How long what has come on an idle connection may take to show that it is a request.
 ///
@@ -111,7 +113,7 @@ impl Drain {
     pub(super) fn close_session(&mut self, id: ConnectionId, acknowledged: bool, now: Instant) {
         let connection = &mut self.connections[id];
         let received_everything = acknowledged && !connection.busy && connection.is_quiet();
-        let until = if received_everything { Some(now + CLOSE_NOTIFY_AT_MOST) } else { None };
+        let until = if received_everything { Some(now + SESSION_CLOSES_WITHIN) } else { None };
         connection.course = Course::ClosingSession { until };
         self.patience.extend(until.map(|until| Reverse((until, id))));
         self.actions.push_back(Action::CloseSession(id));

@@ -30,6 +30,7 @@
 //!   Active ───── it could not ──▶ kept for one more request, end (FIN after the last byte), or linger
 //!                               and before that, a body that is still coming is heard
 //!   HTTP/2 ───── PING acknowledged ──▶ close the session (GOAWAY; its streams end first)
+//!                and its peer leaves its end open though it has received everything ──▶ destroy
 //!   any ──────── deadline ──▶ destroy, and what was in flight is listed as cut
 //! ```
 //!
@@ -57,7 +58,7 @@
 //! 1. `New` and `Idle` connections have no request in flight, `Active` ones have at least one.
 //! 2. While serving, and once terminated, no connection is on its way out because of us.
 //! 3. [`Action::Resolve`] comes exactly once for each termination, and only when no connection is
-//!    left, no task is waited for, and the server has closed or its deadline has passed.
+//!    left, no task is waited for, and the server has closed, listens again, or its deadline has passed.
 //! 4. Nothing is closed while it is receiving or has a request in flight, except behind an answer that said close, and
 //!    at the deadline.
 //! 5. A deadline is never put off by a later call: the earlier one wins. It cuts after one more turn of
@@ -128,7 +129,7 @@ pub struct Drain {
     observed: bool,
     half_time: Option<Instant>,
     listener: Listener,
-    /// Whether the server has yet to say that it has closed.
+    /// Whether the server has yet to say that it has closed, which it does not if it listens again.
     closing_server: bool,
     keep_alive: KeepAlive,
     /// The window in which idle connections are kept, if it has a fixed length.

@@ -1,6 +1,6 @@
 //! Scenes played against the machine in virtual time: each names what a termination promises.
 
-use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST};
+use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN};
 use super::idle::CLOSES_PER_TURN;
 use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW};
 use super::listener::ACCEPT_AT_MOST;
@@ -763,7 +763,7 @@ fn the_peer_of_an_idle_session_may_take_a_moment_to_close_its_end() {
     }
     scene.finish(busy, KEPT_ALIVE);
     assert_eq!(scene.pass(PING_AT_MOST), [Action::CloseSession(silent)]);
-    assert_eq!(scene.pass(CLOSE_NOTIFY_AT_MOST - PING_AT_MOST), [Action::Destroy(idle)]);
+    assert_eq!(scene.pass(SESSION_CLOSES_WITHIN - PING_AT_MOST), [Action::Destroy(idle)]);
     assert_eq!(scene.drain.poll_timeout(), None, "the others may not have received everything yet");
     for id in [idle, busy, silent] {
         scene.close(id);

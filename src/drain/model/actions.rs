@@ -45,7 +45,7 @@ impl World {
                 peer.session_closing = true;
                 // It has received everything, and is not waited for in vain.
                 let received = peer.ponged && !peer.was_busy;
-                peer.lingers_until = Some(now + CLOSE_NOTIFY_AT_MOST).filter(|_| received);
+                peer.lingers_until = Some(now + SESSION_CLOSES_WITHIN).filter(|_| received);
                 peer.closing |= peer.in_flight.is_empty();
             }
             Action::Cut(id) | Action::CutHalf(id) => self.list(id),

@@ -19,7 +19,9 @@ it('do not hold up sessions of HTTP/2', async (test) => {
   const session = http2.connect(`http://127.0.0.1:${server.address().port}`);
   test.after(() => session.destroy());
   await once(session.request({ ':path': '/' }).resume(), 'close');
+  const said = once(session, 'goaway');
   assert.equal((await terminator.terminate()).graceful, true);
+  await said;
 });
 
 it('do not hold up a termination, nor those after it', async (test) => {

@@ -182,12 +182,16 @@ describe('a server of a class of its own', () => {
     ['is asynchronous', (isOpen, end) => turn().then(() => isOpen() && end())],
   ]) {
     it(`is closed by its own close() if that ${what}, and serves what has come on idle connections`, async (test) => {
+      let isHidden = false;
       class OwnServer extends http.Server {
         #isOpen = true;
 
         close(callback) {
           const isOpen = () => this.#isOpen;
-          return close(isOpen, () => super.close(callback));
+          return close(isOpen, () => {
+            isHidden = Object.hasOwn(this, 'closeIdleConnections');
+            super.close(callback);
+          });
         }
       }
       const server = new OwnServer({ keepAliveTimeout: 60_000 }, gatedHandler().handler);
@@ -204,9 +208,58 @@ describe('a server of a class of its own', () => {
       assert.equal(await client.ended, 'FIN');
       assert.equal(client.answers.length, 2);
       assert.deepEqual(report.requests, { completed: 0, late: 1, cut: 0 });
+      assert.equal(isHidden, true, 'idle connections are left alone');
       assert.deepEqual(Reflect.ownKeys(server), before, 'nothing is left on it');
     });
   }
+
+  it('is not waited for if its asynchronous close() rejects, which is heard of', async (test) => {
+    class BrokenServer extends http.Server {
+      async close() {
+        throw new Error('broken');
+      }
+    }
+    const server = new BrokenServer();
+    const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+    test.after(() => http.Server.prototype.close.call(server));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    await assert.rejects(terminator.terminate(), { message: 'broken' });
+  });
+
+  it('has everything shown again when its close() resolves only after it has closed, and listens again', async (test) => {
+    class PromisingServer extends http.Server {
+      close(callback) {
+        return new Promise((resolve) => super.close(() => resolve(callback?.())));
+      }
+    }
+    const server = new PromisingServer();
+    const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+    test.after(() => server.close());
+    for (const _ of [1, 2]) {
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      await terminator.terminate();
+    }
+    await turn();
+    assert.equal(Object.hasOwn(server, 'closeIdleConnections'), false);
+  });
+
+  it('keeps what it has under symbols of its own while it closes', async (test) => {
+    const timers = Symbol('timers');
+    class OwnServer extends http.Server {
+      [timers] = new Map([['one', 1]]);
+
+      close(callback) {
+        seen = this[timers].get('one');
+        return super.close(callback);
+      }
+    }
+    let seen;
+    const server = new OwnServer();
+    test.after(() => server.close());
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    await createHttpTerminator({ server }).terminate();
+    assert.equal(seen, 1);
+  });
 });
 
 async function serveTwo(test) {

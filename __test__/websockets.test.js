@@ -1,7 +1,7 @@
 // Upgraded connections and tunnels: close frames where they are understood, grace for all.
 
 const assert = require('node:assert/strict');
-const { once } = require('node:events');
+const { EventEmitter, once } = require('node:events');
 const { describe, it } = require('node:test');
 const { Server: SocketServer } = require('socket.io');
 const { io: connectSocket } = require('socket.io-client');
@@ -32,6 +32,12 @@ for (const transport of transports) {
     return { terminator, client, serverClient };
   };
 
+  /** A server beside a terminator that knows something that only looks like a server of ws. */
+  const serveWithEmitter = async (test) => {
+    const webSocketServers = [Object.assign(new EventEmitter(), { clients: [] })];
+    return { ...(await serve(test, transport, () => {}, { webSocketServers })), webSocketServers };
+  };
+
   describe(`webSocketServers over ${transport.name}`, () => {
     for (const code of [undefined, 1012]) {
       it(`sends each client a close frame with ${code ?? 'the default code, 1001'}`, async (test) => {
@@ -60,6 +66,41 @@ for (const transport of transports) {
       assert.deepEqual((await closed)[0], 1001);
       assert.deepEqual((await terminated).connections, { idle: 0, drained: 1, forced: 0 });
       assert.equal(webSockets.listenerCount('connection'), 0);
+    });
+
+    it('takes its listener off when the terminator is detached, and hears of nothing that is no client', async (test) => {
+      const { server, terminator, webSocketServers } = await serveWithEmitter(test);
+      const [emitter] = webSocketServers;
+      const client = await connect(transport, server);
+      await client.write(requestText('/slow'));
+      await once(server, 'request');
+      const terminated = terminator.terminate();
+      while (emitter.listenerCount('connection') === 0) await turn();
+      emitter.emit('connection');
+      emitter.emit('connection', server);
+      terminator.detach();
+      assert.equal(emitter.listenerCount('connection'), 0);
+      client.socket.destroy();
+      await terminated;
+    });
+
+    it('rejects with what a client throws that comes later, when everything has ended', async (test) => {
+      const { server, terminator, webSocketServers } = await serveWithEmitter(test);
+      const [emitter] = webSocketServers;
+      const client = await connect(transport, server);
+      await client.write(requestText('/slow'));
+      const [, response] = await once(server, 'request');
+      const rejected = assert.rejects(terminator.terminate(), { message: 'broken' });
+      while (emitter.listenerCount('connection') === 0) await turn();
+      emitter.emit('connection', {
+        close() {
+          throw new Error('broken');
+        },
+        terminate() {},
+      });
+      response.end();
+      await rejected;
+      assert.equal(await client.ended, 'FIN');
     });
 
     it('delivers what was sent before the close frame', async (test) => {

@@ -176,6 +176,26 @@ describe('a tunnel of one server, at the end of which is another one of the proc
   }
 });
 
+it('a server of node:net that hands its sockets to one of HTTP leaves their requests to that', async (test) => {
+  const { handler, arrived, open } = gatedHandler();
+  const inner = http.createServer(handler);
+  const outer = net.createServer((socket) => inner.emit('connection', socket));
+  const terminator = createHttpTerminator({ server: [outer, inner], httpResponseTimeout: 60_000 });
+  test.after(() => inner.closeAllConnections());
+  await once(outer.listen(0, '127.0.0.1'), 'listening');
+  const accepted = once(outer, 'connection');
+  const client = new Client(net.connect({ ...addressOf(outer), allowHalfOpen: true }));
+  await accepted;
+  await client.write(requestText('/slow'));
+  await arrived('/slow');
+  const terminated = terminator.terminate();
+  open('/slow');
+  assert.equal(await client.ended, 'FIN');
+  const report = await terminated;
+  assert.deepEqual(report.requests, { completed: 1, late: 0, cut: 0 });
+  assert.equal(report.graceful, true);
+});
+
 describe('a server of a class of its own', () => {
   for (const [what, close] of [
     ['looks for itself', (isOpen, end) => void (isOpen() && end())],

@@ -32,6 +32,7 @@ class Survey {
   #attachment;
   #connections;
   #server;
+  #speaksHttp;
   #key;
   #transport;
   #perform;
@@ -52,6 +53,7 @@ class Survey {
     this.#attachment = attachment;
     this.#connections = attachment.connections;
     this.#server = attachment.server;
+    this.#speaksHttp = 'setTimeout' in attachment.server;
     this.#key = attachment.key;
     this.#transport = attachment.isSecure ? Transport.Tls : Transport.Plain;
     this.#perform = perform;
@@ -167,8 +169,8 @@ class Survey {
     this.#enterIdle(active);
     for (const socket of active ?? []) if (!this.#connections.has(socket)) this.#quiet.addUnused(socket);
     for (const connection of this.#attachment.open) {
-      // Over a tunnel, another server may speak HTTP.
-      if (connection.hijackedBy === null) connection.pipelined = requestsOn(connection.socket);
+      // Over a tunnel, or on what a server of node:net has handed on, another server may speak it.
+      if (this.#speaksHttp && connection.hijackedBy === null) connection.pipelined = requestsOn(connection.socket);
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
     native.quiet(this.#key, this.#quiet.size, this.#quiet.unused);

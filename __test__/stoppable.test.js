@@ -46,10 +46,30 @@ const hanging = (grace) => ({
   ours: 'calls back (undefined, false); no answer; FIN',
 });
 
+const stoppedTwice = {
+  name: 'listening again while an answer is in flight, and stopping again',
+  async play(stage) {
+    const { handler, arrived, open } = gatedHandler();
+    const server = stage.subject.stoppable(stage.createServer(handler));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const client = await stage.connect(server);
+    await client.write(requestText('/slow'));
+    await arrived('/slow');
+    const first = stopper(server)();
+    while (server.listening) await turn();
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const second = stage.limited(stopper(server))();
+    open('/slow');
+    return [await stage.limited(() => first)(), await second, `listening: ${server.listening}`].join('; ');
+  },
+  ours: `${STOPPED}; ${STOPPED}; listening: false`,
+};
+
 const wrong = (name, call, code) => refused(`arguments: ${name}`, ({ stoppable }) => call(stoppable), code);
 
 compare(subject(`stoppable ${version}`, peerPackage, PEER_PATIENCE), subject('ours', ourPackage, OWN_PATIENCE), [
   ...Object.values(common),
+  stoppedTwice,
   // Without a grace it would be waited for until its client leaves.
   { ...upgraded, ours: `FIN; ${STOPPED}` },
   {

@@ -66,6 +66,8 @@ class Attachment {
   /** Whether Node shows the server's HTTP/1 connections to whoever asks. */
   #isListed = false;
   #isFollowing = false;
+  /** Whether the server listens again although a termination runs, which leaves it alone. */
+  isReopened = false;
   #watching = false;
   /** @type {Set<symbol>} */
   #tasks = new Set();
@@ -132,6 +134,7 @@ class Attachment {
     if (this.#termination !== null) {
       // Its event may be still to come.
       if (this.server.listening) this.#perform(native.listening(this.key));
+      this.isReopened = false;
       this.#termination.bringForward(plan);
     } else if (this.#outcome === null || this.state === 'serving' || this.#hasConnections()) {
       // From now on every connection counts that comes in.
@@ -189,6 +192,7 @@ class Attachment {
   /** The termination that runs has ended. */
   terminated() {
     this.#termination = null;
+    this.isReopened = false;
     unwatchAnswers();
     this.abandonTasks();
     for (const user of this.users) user.terminationEnded();
@@ -249,6 +253,7 @@ class Attachment {
 
   #listening() {
     const wasTerminating = this.#termination !== null;
+    this.isReopened = wasTerminating;
     this.#perform(native.listening(this.key));
     if (wasTerminating) return;
     this.#followIfNeeded();

@@ -26,7 +26,9 @@ function parseCallback(callback) {
  * @param {Callback} callback
  */
 function stop(server, terminator, callback) {
-  const error = server.listening && terminator.state === 'serving' ? undefined : serverNotRunning();
+  const isReopened = attachmentsOf(terminator).some((attachment) => attachment.isReopened);
+  const isRunning = server.listening && (terminator.state === 'serving' || isReopened);
+  const error = isRunning ? undefined : serverNotRunning();
   // Not called by the promise itself, which would make a rejection of what a callback throws.
   terminator.terminate().then(
     ({ graceful }) => nextTick(callback, error, graceful),

@@ -513,7 +513,7 @@ for (const transport of transports) {
         ['a length', { method: 'POST', headers: { 'Content-Length': 1 }, body: 'x' }],
         ['chunks', chunked],
       ]) {
-        it(`are answered behind one with ${what} whose handler answers at the end of its body, half of the next having come`, async (test) => {
+        it(`are answered when half of the last one is there, behind one with ${what} whose handler answers at its end`, async (test) => {
           const { client, terminator } = await connectAndAsk(test, transport, (request, response) => {
             request.resume().once('end', () => answerAtOnce(request, response));
           });

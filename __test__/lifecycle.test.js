@@ -176,6 +176,16 @@ for (const transport of transports) {
       await assert.rejects(once(net.connect(address), 'connect'), { code: 'ECONNREFUSED' });
     });
 
+    it('ends a server, too, that listens again at once, when nothing was left but its event', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const first = terminator.terminate();
+      server.listen(0);
+      const second = terminator.terminate();
+      assert.equal((await first).graceful, true);
+      assert.equal((await second).graceful, true);
+      assert.equal(server.listening, false);
+    });
+
     it('ends connections that somebody has emitted by hand, beside those of a server that listens', async (test) => {
       const { server, terminator } = await serve(test, transport, gatedHandler().handler);
       const front = net.createServer((socket) => server.emit('connection', socket));

@@ -33,9 +33,12 @@ for (const transport of transports) {
   };
 
   /** A server beside a terminator that knows something that only looks like a server of ws. */
-  const serveWithEmitter = async (test) => {
-    const webSocketServers = [Object.assign(new EventEmitter(), { clients: [] })];
-    return { ...(await serve(test, transport, () => {}, { webSocketServers })), webSocketServers };
+  const serveWithEmitter = async () => {
+    const server = transport.createServer({}, () => {});
+    const emitter = Object.assign(new EventEmitter(), { clients: [] });
+    const terminator = createHttpTerminator({ server, webSocketServers: [emitter], httpResponseTimeout: 60_000 });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    return { server, terminator, emitter };
   };
 
   describe(`webSocketServers over ${transport.name}`, () => {
@@ -68,9 +71,8 @@ for (const transport of transports) {
       assert.equal(webSockets.listenerCount('connection'), 0);
     });
 
-    it('takes its listener off when the terminator is detached, and hears of nothing that is no client', async (test) => {
-      const { server, terminator, webSocketServers } = await serveWithEmitter(test);
-      const [emitter] = webSocketServers;
+    it('takes its listener off when the terminator is detached, and hears of nothing that is no client', async () => {
+      const { server, terminator, emitter } = await serveWithEmitter();
       const client = await connect(transport, server);
       await client.write(requestText('/slow'));
       await once(server, 'request');
@@ -84,9 +86,8 @@ for (const transport of transports) {
       await terminated;
     });
 
-    it('rejects with what a client throws that comes later, when everything has ended', async (test) => {
-      const { server, terminator, webSocketServers } = await serveWithEmitter(test);
-      const [emitter] = webSocketServers;
+    it('rejects with what a client throws that comes later, when everything has ended', async () => {
+      const { server, terminator, emitter } = await serveWithEmitter();
       const client = await connect(transport, server);
       await client.write(requestText('/slow'));
       const [, response] = await once(server, 'request');

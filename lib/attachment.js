@@ -1,7 +1,7 @@
 // What is attached to one server while it is serving: as little as there can be. A termination knows the rest.
 
-const { acceptedSockets, httpSockets, listsConnections, socketBelow } = require('./internals');
 const { native } = require('./early');
+const { acceptedSockets, httpSockets, listsConnections, socketBelow } = require('./internals');
 const { attachments } = require('./registry');
 const {
   adoptRequests,
@@ -131,9 +131,9 @@ class Attachment {
    * @returns {Promise<Outcome>}
    */
   terminate(plan) {
+    // If it listens again, the event may be still to come.
+    if (this.server.listening && this.#termination?.hasClosedServer) this.#perform(native.listening(this.key));
     if (this.#termination !== null) {
-      // Its event may be still to come.
-      if (this.server.listening) this.#perform(native.listening(this.key));
       this.isReopened = false;
       this.#termination.bringForward(plan);
     } else if (this.#outcome === null || this.state === 'serving' || this.#hasConnections()) {
@@ -182,6 +182,11 @@ class Attachment {
    */
   requestFinished(socket, response) {
     this.#termination?.requestFinished(socket, response);
+  }
+
+  /** @param {unknown} error that somebody's own code has thrown: the termination that runs ends, and rejects with it */
+  failed(error) {
+    this.#termination?.failed(error);
   }
 
   /** The termination that runs waits for no task any more. */

@@ -2,17 +2,16 @@
 
 const { inspect, types } = require('node:util');
 const { CutList } = require('./cut-list');
+const { native, timers } = require('./early');
 const http1 = require('./http1');
 const http2 = require('./http2');
 const { Intake } = require('./intake');
 const { activeSockets, responseOn } = require('./internals');
 const listener = require('./listener');
-const { native } = require('./early');
 const { isObserved, publish } = require('./observer');
 const { arrivingAfter, intakeOf, isReceiving, isSilent, mayBeNothing } = require('./receiving');
 const { Request, isFollowed, requestsOn } = require('./requests');
 const { Survey } = require('./survey');
-const { nextTick, setImmediate } = require('./early').timers;
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('./attachment').Attachment} Attachment */
@@ -28,6 +27,7 @@ const { nextTick, setImmediate } = require('./early').timers;
  */
 
 const { ActionKind, Arriving, Milestone } = native;
+const { nextTick, setImmediate } = timers;
 
 /** What a milestone is called outside. */
 const PHASES = /** @type {const} */ ({
@@ -57,6 +57,8 @@ class Termination {
   /** Who is there. */
   #survey;
   #turning = false;
+  /** Whether it has called the server's own `close()`, and that has returned, or settled if it is asynchronous. */
+  hasClosedServer = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
   /**
@@ -243,6 +245,11 @@ class Termination {
     this.#taskErrors.push(messageOf(error));
   }
 
+  /** @param {unknown} error that is heard of when everything has ended */
+  failed(error) {
+    this.#failure ??= { error };
+  }
+
   // What is to be done.
 
   /** @param {import('./binding').Actions} actions */
@@ -352,23 +359,29 @@ class Termination {
     try {
       tell();
     } catch (error) {
-      this.#failure ??= { error };
+      this.failed(error);
     }
   }
 
   #closeServer() {
+    const closed = () => {
+      this.hasClosedServer = true;
+    };
+    this.hasClosedServer = false;
     try {
       // Also if it does not listen: it may be about to, which Node takes back, and it says `close` all the same.
-      listener.close(this.#server)?.then(undefined, (error) => this.#closeFailed(error));
+      const closing = listener.close(this.#server);
+      if (closing === undefined) closed();
+      else closing.then(closed, (error) => this.#closeFailed(error));
     } catch (error) {
       this.#closeFailed(error);
     }
     this.perform(native.listenerClosed(this.#key));
   }
 
-  /** @param {unknown} error that somebody's own `close()` has thrown: it is heard of when everything else has ended */
+  /** @param {unknown} error that somebody's own `close()` has thrown */
   #closeFailed(error) {
-    this.#failure ??= { error };
+    this.failed(error);
     // It may never say that it has closed.
     this.perform(native.serverClosed(this.#key));
   }

@@ -47,8 +47,6 @@ function createHttpTerminator(options) {
   let termination = null;
   /** @type {(() => void) | null} undoes what closes WebSocket clients that are still to come */
   let closesComing = null;
-  /** @type {unknown[]} which those have thrown */
-  const errors = [];
 
   const plan = {
     delay: times.shutdownDelay,
@@ -59,7 +57,9 @@ function createHttpTerminator(options) {
     terminationBegan: () => abortController().abort(),
     drainingBegan() {
       const { closeClients, closeComing } = require('./websockets');
-      closesComing ??= closeComing(webSocketServers, webSocketCloseCode, (error) => errors.push(error));
+      closesComing ??= closeComing(webSocketServers, webSocketCloseCode, (error) => {
+        for (const attachment of attachments()) attachment.failed(error);
+      });
       closeClients(webSocketServers, webSocketCloseCode);
     },
     deadlinePassed: () => require('./websockets').terminateClients(webSocketServers),
@@ -86,8 +86,9 @@ function createHttpTerminator(options) {
       return STATES.find((state) => states.has(state)) ?? 'terminated';
     },
     get signal() {
+      const isServing = terminator.state === 'serving' && servers.some(({ listening }) => listening);
       // That of an earlier termination says nothing of the next one.
-      if (terminator.state === 'serving' && servers.some(({ listening }) => listening)) forgetAborted();
+      if (isServing && controller?.signal.aborted) controller = null;
       return abortController().signal;
     },
     async [Symbol.asyncDispose]() {
@@ -100,16 +101,8 @@ function createHttpTerminator(options) {
   function terminate() {
     const outcomes = attachments().map((attachment) => attachment.terminate(plan));
     const known = termination?.outcomes.every((outcome, index) => outcome === outcomes[index]);
-    if (termination === null || !known) termination = { outcomes, report: reportOf(outcomes) };
+    if (termination === null || !known) termination = { outcomes, report: allEnded(outcomes).then(report) };
     return termination.report;
-  }
-
-  /** @param {Promise<Outcome>[]} outcomes */
-  async function reportOf(outcomes) {
-    const ended = await allEnded(outcomes);
-    const [error] = errors.splice(0);
-    if (error !== undefined) throw error;
-    return report(ended);
   }
 
   /** @param {unknown} task */
@@ -130,9 +123,7 @@ function createHttpTerminator(options) {
 
   /** Whoever uses a detached terminator attaches it again. */
   function attachments() {
-    if (attached === null) {
-      attached = servers.map((server) => Attachment.attach(server, user));
-    }
+    attached ??= servers.map((server) => Attachment.attach(server, user));
     return attached;
   }
 
@@ -144,10 +135,6 @@ function createHttpTerminator(options) {
   function abortController() {
     controller ??= new AbortController();
     return controller;
-  }
-
-  function forgetAborted() {
-    if (controller?.signal.aborted) controller = null;
   }
 }
 

@@ -35,14 +35,15 @@ for (const transport of transports) {
     return { session, errors, goaways, closed: new Promise((resolve) => session.once('close', resolve)) };
   };
 
+  const connectSocket = (server) =>
+    transport.scheme === 'https'
+      ? tls.connect({ ...trust, ...addressOf(server), ALPNProtocols: ['h2'] })
+      : net.connect(addressOf(server));
+
   /** A client of which only those frames come that the test writes, after it has said hello. */
   const connectByHand = async (test, server, options) => {
     const opened = once(server, 'session');
-    const address = addressOf(server);
-    const socket =
-      transport.scheme === 'https'
-        ? tls.connect({ ...trust, ...address, ALPNProtocols: ['h2'] })
-        : net.connect(address);
+    const socket = connectSocket(server);
     test.after(() => socket.destroy());
     const client = new Client(socket, options);
     // The preface, and windows that never close (RFC 9113, sections 3.4, 6.5 and 6.9).
@@ -87,11 +88,7 @@ for (const transport of transports) {
     it('asks a client that it has yet to accept only when that has spoken, and serves it', async (test) => {
       const { server, terminator } = await serve(test, transport, gatedHandler().handler);
       const opened = once(server, 'session');
-      const address = addressOf(server);
-      const socket =
-        transport.scheme === 'https'
-          ? tls.connect({ ...trust, ...address, ALPNProtocols: ['h2'] })
-          : net.connect(address);
+      const socket = connectSocket(server);
       // In the next tick Node connects, and the kernel accepts at once.
       await new Promise(process.nextTick);
       const terminated = terminator.terminate();

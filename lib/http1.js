@@ -1,9 +1,8 @@
 // How HTTP/1 ends: what is said to the peer, and how each kind of close is done.
 
+const { native, timers } = require('./early');
 const { descriptorOf, isLast, requestComingInOn, unreadSocket } = require('./internals');
-const { native } = require('./early');
 const { answeredEarlyOn } = require('./requests');
-const { nextTick } = require('./early').timers;
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
@@ -78,7 +77,7 @@ function linger({ socket }) {
   // After an answer that says close Node calls `socket.destroySoon()`, which destroys the socket as
   // soon as FIN is sent, and so resets it if the client is still writing. That happens after the
   // event by which we learn of the answer's end, and takes effect on `finish`.
-  nextTick(() => socket.removeListener('finish', socket.destroy));
+  timers.nextTick(() => socket.removeListener('finish', socket.destroy));
 }
 
 /**

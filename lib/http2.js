@@ -1,7 +1,7 @@
 // How HTTP/2 ends: a PING, so that what the peer has sent arrives, then GOAWAY twice and the end of the last stream.
 
-const http1 = require('./http1');
 const { setImmediate, setTimeout } = require('./early').timers;
+const http1 = require('./http1');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('./connection').Stream} Stream */

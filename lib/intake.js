@@ -1,8 +1,8 @@
 // Keeps account of what is received on a connection during a termination: what belongs to requests that
 // are known, and whether there is more.
 
-const { inputOn } = require('./internals');
 const { native } = require('./early');
+const { inputOn } = require('./internals');
 const { receivedOn } = require('./received');
 
 /** @typedef {import('./connection').Connection} Connection */
@@ -19,8 +19,8 @@ const OVERLOOKED = 64;
 
 const HEAD_END = '\r\n\r\n';
 /** They are allowed before a head (RFC 9112, section 2.2). */
-const EMPTY_LINES = /[\r\n]+/y;
-const WRITTEN_HEAD = /[\r\n]*.+?\r?\n\r?\n/sy;
+const EMPTY_LINES = /[\r\n]*/y;
+const WRITTEN_HEAD = /.+?\r?\n\r?\n/sy;
 
 class Intake {
   #connection;
@@ -245,14 +245,22 @@ function headOf({ method, url, httpVersion, rawHeaders }) {
  * @param {boolean} isGuess whether that is so only if the one before had begun earlier
  */
 function endOf(head, input, begin, isGuess) {
-  EMPTY_LINES.lastIndex = begin;
-  const [lines] = EMPTY_LINES.exec(input) ?? [''];
-  if (input.startsWith(head, begin + lines.length)) return begin + lines.length + head.length;
-  const place = isGuess ? input.indexOf(head, begin) : -1;
+  const line = begin + lengthAt(EMPTY_LINES, input, begin);
+  if (input.startsWith(head, line)) return line + head.length;
+  const place = isGuess ? input.indexOf(head, line) : -1;
   if (place !== -1) return place + head.length;
-  WRITTEN_HEAD.lastIndex = begin;
-  const [written] = WRITTEN_HEAD.exec(input) ?? [head];
-  return begin + written.length;
+  return line + (lengthAt(WRITTEN_HEAD, input, line) || head.length);
+}
+
+/**
+ * @param {RegExp} sticky
+ * @param {string} input
+ * @param {number} place
+ * @returns {number} how much of it matches there
+ */
+function lengthAt(sticky, input, place) {
+  sticky.lastIndex = place;
+  return sticky.exec(input)?.[0].length ?? 0;
 }
 
 /**

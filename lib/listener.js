@@ -1,7 +1,7 @@
 // The listener of a server that ends: who waits to be accepted, how nobody else comes, and how it closes.
 
-const { descriptorOf, isBoundHere, sessionSetsOf } = require('./internals');
 const { native } = require('./early');
+const { descriptorOf, isBoundHere, sessionSetsOf } = require('./internals');
 const { debug } = require('./observer');
 
 /** @typedef {import('node:net').Server} Server */

@@ -1,8 +1,8 @@
 // Turns what the caller of createProbeServer() passed into what lib/probe-server.js relies on, or throws.
 
 const { isIP } = require('node:net');
-const { invalidArgumentType, invalidArgumentValue, outOfRange } = require('./errors');
 const { ProbeEndpoint } = require('./early').native;
+const { invalidArgumentType, invalidArgumentValue, outOfRange } = require('./errors');
 const { parseBoolean, parseEach, parseNumber, parseObject } = require('./options');
 const { serversOf } = require('./terminator');
 

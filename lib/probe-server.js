@@ -2,11 +2,12 @@
 // told it here: signals, heartbeats, the outcome of checks, what is open, and that the process is about to go.
 
 const { Attachment } = require('./attachment');
+const { native, timers } = require('./early');
 const { listenFailed } = require('./errors');
 const { whenLeaving } = require('./leaving');
-const { native } = require('./early');
 const { parseProbeOptions } = require('./probe-options');
-const { clearInterval, clearTimeout, setInterval, setTimeout } = require('./early').timers;
+
+const { clearInterval, clearTimeout, setInterval, setTimeout } = timers;
 
 /** @typedef {import('../index').ProbeServer} ProbeServer */
 /** @typedef {import('./probe-options').Check} Check */

@@ -1,8 +1,8 @@
 // What is coming in on one connection, as far as the kernel, Node and its parser tell.
 
+const { Arriving } = require('./early').native;
 const { activeSockets, isParsed, responseOn } = require('./internals');
 const { Intake } = require('./intake');
-const { Arriving } = require('./early').native;
 const { hasReceived } = require('./received');
 const { isFollowed } = require('./requests');
 const { isRead } = require('./unread');

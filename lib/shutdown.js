@@ -5,12 +5,12 @@ const os = require('node:os');
 // Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
 const { inspect } = require('node:util');
+const { clearTimeout, setImmediate, setTimeout } = require('./early').timers;
 const { hookTimedOut } = require('./errors');
-const { leave } = require('./leaving');
 const { isExiting } = require('./internals');
+const { leave } = require('./leaving');
 const { debug } = require('./observer');
 const { parseShutdownOptions } = require('./shutdown-options');
-const { clearTimeout, setImmediate, setTimeout } = require('./early').timers;
 const { describeReport, underWay } = require('./under-way');
 
 /** @typedef {import('../index').GracefulShutdown} GracefulShutdown */

@@ -1,9 +1,9 @@
 // How the methods of the drop-ins end a server in place of `server.close(callback)`.
 
+const { nextTick } = require('./early').timers;
 const { invalidArgumentType, serverNotRunning } = require('./errors');
 const http1 = require('./http1');
 const { attachmentsOf } = require('./terminator');
-const { nextTick } = require('./early').timers;
 
 /** @typedef {import('../index').HttpTerminator} HttpTerminator */
 /** @typedef {(error: Error | undefined, graceful?: boolean) => void} Callback */

@@ -3,9 +3,9 @@
 
 // Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
+const { native } = require('./early');
 const { Intake } = require('./intake');
 const { acceptedSockets, activeSockets, lookAtIdle, requestComingInOn, socketBelow } = require('./internals');
-const { native } = require('./early');
 const { QuietConnections } = require('./quiet-connections');
 const { hasReceived } = require('./received');
 const { isReceiving, isUnanswered } = require('./receiving');

@@ -1,8 +1,8 @@
 // What the kernel has received on connections and Node has not read yet. A connection that is closed with something
 // unread is reset, and the request in it is lost.
 
-const { descriptorOf } = require('./internals');
 const { native } = require('./early');
+const { descriptorOf } = require('./internals');
 
 /** @typedef {import('node:net').Socket} Socket */
 

@@ -533,12 +533,10 @@ impl Drain {
             }
             if self.phase != Phase::Reading {
                 self.close_some(now);
-                if matches!(self.listener, Listener::Accepting { .. }) {
-                    self.await_turn_unless_awaited();
-                }
-            } else if matches!(self.listener, Listener::Accepting { .. }) {
-                self.await_turn();
-            } else {
+            }
+            if matches!(self.listener, Listener::Accepting { .. }) {
+                self.await_turn_unless_awaited();
+            } else if self.phase == Phase::Reading {
                 self.survey(Survey::Some);
             }
         }

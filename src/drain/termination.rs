@@ -229,16 +229,16 @@ impl Drain {
             self.survey(Survey::Whole);
             return;
         }
-        if !self.expired {
-            self.actions.push_back(Action::Announce(Milestone::Deadline));
-        }
         self.last_turn = false;
-        self.close_listener();
         self.closing_server = false;
         if self.expired {
+            // All that is left may be a listener that was opened again.
+            self.close_listener();
             return;
         }
         self.expired = true;
+        self.actions.push_back(Action::Announce(Milestone::Deadline));
+        self.close_listener();
         self.report.tasks.abandoned += self.tasks;
         self.tasks = 0;
         self.actions.push_back(Action::DestroyQuiet);

@@ -44,17 +44,6 @@ function lookAtIdle(server) {
 }
 
 /**
- * How much has been received on a socket. `bytesRead` asks the handle, too, if there is one still, but takes up to twice
- * as long. What is no socket does not say it.
- *
- * @param {Socket} socket
- * @returns {number | undefined}
- */
-function bytesReadOn(socket) {
-  return /** @type {any} */ (socket)._handle?.bytesRead ?? socket.bytesRead;
-}
-
-/**
  * The sockets on which the server speaks HTTP. Under TLS these are not the accepted ones, but stand
  * above them; without them, TLS connections that were opened before the terminator was created are
  * known from their next request on.
@@ -284,7 +273,6 @@ function isBoundHere(server) {
 module.exports = {
   acceptedSockets,
   activeSockets,
-  bytesReadOn,
   descriptorOf,
   httpSockets,
   inputOn,

@@ -2,7 +2,7 @@
 // on them.
 
 const { socketBelow } = require('./internals');
-const { receivedOn } = require('./received');
+const { hasReceived, receivedOn } = require('./received');
 const { LOOKED_AT_TOGETHER, unreadAmong } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -18,10 +18,8 @@ class QuietConnections {
   #sockets = [];
   /** How many places there are before those of the ones that were never used. */
   #usedPlaces = 0;
-  /** @type {number[]} how much had been received on each by the survey, or under TLS at the beginning */
-  #http = [];
-  /** @type {number[] | null} the same on the sockets below, where TLS is in between */
-  #wire = null;
+  /** @type {(Received | null)[] | null} what had been received on each at the beginning, where TLS is in between */
+  #received = null;
   /**
    * Where each is. Most terminations never ask, and to find that out for thousands takes a while.
    *
@@ -39,6 +37,11 @@ class QuietConnections {
     return this.#surveyed >= this.#sockets.length;
   }
 
+  /** Whether those that are to be closed next have been used. */
+  get usedAreLeft() {
+    return this.#next < this.#usedPlaces;
+  }
+
   /** @returns {Iterable<Socket>} */
   *sockets() {
     for (const socket of this.#sockets) if (socket !== null) yield socket;
@@ -47,8 +50,8 @@ class QuietConnections {
   /**
    * These are the first, and the array is kept.
    *
-   * To ask thousands how much they have received takes milliseconds. The survey is early enough, unless TLS is in between:
-   * that may be holding the beginning of a request of which HTTP knows nothing.
+   * Where TLS is in between, it may be holding the beginning of a request of which HTTP knows nothing. Without it Node's
+   * parser knows, and to ask thousands of connections how much they have received takes milliseconds.
    *
    * @param {(Socket | null)[]} sockets
    * @param {number} size how many there are without the gaps
@@ -57,15 +60,15 @@ class QuietConnections {
   fill(sockets, size, isSecure) {
     this.#sockets = sockets;
     this.#usedPlaces = sockets.length;
-    this.#http = isSecure ? sockets.map((socket) => (socket && receivedOn(socket)) ?? 0) : new Array(sockets.length);
-    this.#wire = isSecure ? sockets.map((socket) => (socket && receivedOn(socketBelow(socket))) ?? 0) : null;
+    this.#received = isSecure
+      ? sockets.map((socket) => socket && { http: receivedOn(socket), wire: receivedOn(socketBelow(socket)) })
+      : null;
     this.size = size;
   }
 
   /** @param {Socket} socket on which nothing has been received */
   addUnused(socket) {
     this.#sockets.push(socket);
-    this.#http.push(0);
     this.size += 1;
     this.unused += 1;
   }
@@ -82,7 +85,7 @@ class QuietConnections {
   delete(socket) {
     const place = /** @type {number} */ (this.#placeOf(socket));
     this.#deleteAt(place);
-    return this.#wire === null ? null : { http: this.#http[place], wire: this.#wire[place] };
+    return this.#received?.[place] ?? null;
   }
 
   /** @param {Socket} socket */
@@ -96,8 +99,7 @@ class QuietConnections {
   clear() {
     this.#sockets = [];
     this.#usedPlaces = 0;
-    this.#http = [];
-    this.#wire = null;
+    this.#received = null;
     this.#places = null;
     this.#surveyed = 0;
     this.#next = 0;
@@ -130,7 +132,6 @@ class QuietConnections {
         this.#deleteAt(place);
         gone += 1;
       } else if (socket !== null) {
-        this.#http[place] ??= receivedOn(socket);
         sockets.push(socket);
       }
     }
@@ -139,14 +140,15 @@ class QuietConnections {
   }
 
   /**
-   * Closes the next ones, but not those on which something has come since they were surveyed.
+   * Closes the next ones, but not those on which something has come.
    *
    * A request that comes between the look at the kernel and the close is lost, so only a few are looked at together.
    *
    * @param {number} count
+   * @param {Set<Socket>} active those on whose parser a message has begun, if some that were used are left
    * @returns {{ closed: number, touched: Socket[] }} the latter are those that were not
    */
-  close(count) {
+  close(count, active) {
     /** @type {Socket[]} */
     const touched = [];
     let taken = 0;
@@ -154,7 +156,7 @@ class QuietConnections {
       const places = this.#take(Math.min(LOOKED_AT_TOGETHER, count - taken));
       if (places.length === 0) break;
       taken += places.length;
-      this.#closeSilent(places, touched);
+      this.#closeSilent(places, active, touched);
     }
     return { closed: taken - touched.length, touched };
   }
@@ -174,11 +176,12 @@ class QuietConnections {
    * that loop, on threads that take a processor from this one.
    *
    * @param {number[]} places
+   * @param {Set<Socket>} active
    * @param {Socket[]} touched those on which something has come are added to these
    */
-  #closeSilent(places, touched) {
+  #closeSilent(places, active, touched) {
     const unread = unreadAmong(places.map(this.#socketAt, this));
-    const silent = places.filter((place, index) => this.#isUnchangedAt(place) && !unread?.includes(index));
+    const silent = places.filter((place, index) => !this.#hasBegunAt(place, active) && !unread?.includes(index));
     if (silent.length < places.length) {
       touched.push(...places.filter((place) => !silent.includes(place)).map(this.#socketAt, this));
     }
@@ -190,10 +193,16 @@ class QuietConnections {
     return /** @type {Socket} */ (this.#sockets[place]);
   }
 
-  /** @param {number} place of which Node has read nothing since it was surveyed */
-  #isUnchangedAt(place) {
+  /**
+   * Whether Node has read the beginning of a request.
+   *
+   * @param {number} place that is no gap
+   * @param {Set<Socket>} active
+   */
+  #hasBegunAt(place, active) {
     const socket = this.#socketAt(place);
-    return socket.destroyed || receivedOn(socket) === this.#http[place];
+    if (socket.destroyed) return false;
+    return place < this.#usedPlaces ? active.has(socket) : hasReceived(socket);
   }
 
   /** @param {number} place */

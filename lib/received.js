@@ -1,8 +1,6 @@
 // How much has been received on a connection. Any Duplex may be one: see the `connection` event of `http.Server` in Node's
 // documentation. Those that are no sockets don't say it.
 
-const { bytesReadOn } = require('./internals');
-
 /** @typedef {import('node:net').Socket} Socket */
 
 /** Counts what comes, where the connection itself does not. */
@@ -29,7 +27,7 @@ class Counter {
 
 /** @param {Socket} socket */
 function counterOf(socket) {
-  return bytesReadOn(socket) === undefined ? new Counter(socket) : null;
+  return socket.bytesRead === undefined ? new Counter(socket) : null;
 }
 
 /**
@@ -37,7 +35,7 @@ function counterOf(socket) {
  * @returns {number} NaN, which is equal to nothing, if it does not say it
  */
 function receivedOn(socket) {
-  return bytesReadOn(socket) ?? Number.NaN;
+  return socket.bytesRead ?? Number.NaN;
 }
 
 /**

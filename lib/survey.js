@@ -24,9 +24,7 @@ const { Transport } = native;
  *
  * To follow one, which all under TLS have to be and those in rhythm, takes about 10 µs.
  */
-const FOLLOWED_PER_TURN = 256;
-/** The others are only counted, and how much has been received on each. */
-const COUNTED_PER_TURN = 2048;
+const SURVEYED_PER_TURN = 256;
 
 class Survey {
   #attachment;
@@ -204,7 +202,7 @@ class Survey {
    * @param {number} horizon how old the last request on a connection may be for its rhythm to matter, in milliseconds
    */
   takeSome(horizon) {
-    const isLast = this.#take(horizon, this.#someAreFollowed(horizon) ? FOLLOWED_PER_TURN : COUNTED_PER_TURN);
+    const isLast = this.#take(horizon, SURVEYED_PER_TURN);
     this.#perform(native.surveyed(this.#key, isLast));
   }
 
@@ -225,13 +223,13 @@ class Survey {
    * @returns {boolean} whether none is left
    */
   #take(horizon, count) {
-    const { gone, sockets } = this.#quiet.survey(count);
     if (this.#someAreFollowed(horizon)) {
       const since = performance.now() - horizon;
+      const { gone, sockets } = this.#quiet.survey(count);
       for (const socket of sockets) if (!this.#isOneOfMany(socket, since)) this.find(socket);
+      this.#quietClosed(gone);
+      if (!this.#quiet.isSurveyed) return false;
     }
-    this.#quietClosed(gone);
-    if (!this.#quiet.isSurveyed) return false;
     const active = activeSockets(this.#server);
     // One whose end has been noticed just now may still be among them.
     for (const socket of active ?? []) if (hasReceived(socket) && !socket.destroyed) this.find(socket);
@@ -328,10 +326,11 @@ class Survey {
 
   /** @param {number} count */
   closeQuiet(count) {
-    const { closed, touched } = this.#quiet.close(count);
-    const active = touched.length > 0 ? activeSockets(this.#server) : undefined;
+    // Those that were never used are among these, and there may be thousands.
+    const active = this.#quiet.usedAreLeft ? activeSockets(this.#server) : undefined;
+    const { closed, touched } = this.#quiet.close(count, active ?? new Set());
     // What nobody has read is read when the loop has turned, and they are looked at once more.
-    for (const socket of touched) this.#observeConnection(this.find(socket), active, false);
+    for (const socket of touched) this.#observeConnection(this.find(socket), activeSockets(this.#server), false);
     this.#quietClosed(closed);
   }
 

@@ -5,11 +5,12 @@ const { createHook } = require('node:async_hooks');
 const { once } = require('node:events');
 const net = require('node:net');
 const { describe, it } = require('node:test');
+const tls = require('node:tls');
 const { runInNewContext } = require('node:vm');
 const { createHttpTerminator } = require('..');
 const { addressOf, Client, connect, requestText } = require('./support/client');
 const { gate, gatedHandler, serve, turn } = require('./support/server');
-const { transports } = require('./support/transports');
+const { credentials, transports } = require('./support/transports');
 
 for (const transport of transports) {
   describe(`the life of a terminator over ${transport.name}`, () => {
@@ -493,21 +494,32 @@ describe('background tasks', () => {
   });
 });
 
-describe('a server of node:net', () => {
-  it('ends: silent connections at once, the others when they end by themselves', async (test) => {
-    const server = net.createServer((socket) => socket.on('data', (data) => socket.write(data)));
-    const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
-    test.after(() => server.close());
-    await once(server.listen(0, '127.0.0.1'), 'listening');
-    const [silent, speaking] = [net.connect(addressOf(server)), net.connect(addressOf(server))].map(
-      (socket) => new Client(socket),
-    );
-    await speaking.write('hello');
-    await speaking.until(/hello/);
-    while (terminator.stats().connections < 2) await turn();
-    const terminated = terminator.terminate();
-    assert.equal(await silent.ended, 'FIN');
-    speaking.socket.end();
-    assert.equal((await terminated).graceful, true);
+for (const [name, create, connect] of [
+  ['net', net.createServer, net.connect],
+  [
+    'tls',
+    (listener) => tls.createServer(credentials, listener),
+    (to) => tls.connect({ ...to, ca: credentials.cert, servername: 'localhost' }),
+  ],
+]) {
+  describe(`a server of node:${name}`, () => {
+    it('ends: silent connections at once, the others when they end by themselves', async (test) => {
+      const server = create((socket) => socket.on('data', (data) => socket.write(data)));
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      test.after(() => server.close());
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const [silent, speaking] = [connect(addressOf(server)), connect(addressOf(server))].map(
+        (socket) => new Client(socket),
+      );
+      await speaking.write('hello');
+      await speaking.until(/hello/);
+      while (terminator.stats().connections < 2) await turn();
+      const terminated = terminator.terminate();
+      assert.equal(await silent.ended, 'FIN');
+      await speaking.write('still there?');
+      await speaking.until(/still there\?/);
+      speaking.socket.end();
+      assert.equal((await terminated).graceful, true);
+    });
   });
-});
+}

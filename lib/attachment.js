@@ -109,6 +109,11 @@ class Attachment {
     return this.isSecure ? 'https' : 'http';
   }
 
+  /** Whether it is a server of HTTP, and not of node:net or node:tls. */
+  get speaksHttp() {
+    return 'setTimeout' in this.server;
+  }
+
   get state() {
     return native.state(this.key);
   }

@@ -62,6 +62,8 @@ function isReceiving({ accepted, attachment, socket, newest }, active) {
   if (!hasReceived(socket) || socket.writableEnded) return false;
   // In the middle of a handshake.
   if (attachment.isSecure && socket === accepted) return true;
+  // What is no HTTP has no end that could be known, unless it is handed on to a server that speaks it.
+  if (!attachment.speaksHttp && !isParsed(socket)) return true;
   return active === undefined ? newest === null && isUnanswered(socket) : active.has(socket) || !isParsed(socket);
 }
 

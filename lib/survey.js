@@ -30,7 +30,6 @@ class Survey {
   #attachment;
   #connections;
   #server;
-  #speaksHttp;
   #key;
   #transport;
   #perform;
@@ -51,7 +50,6 @@ class Survey {
     this.#attachment = attachment;
     this.#connections = attachment.connections;
     this.#server = attachment.server;
-    this.#speaksHttp = 'setTimeout' in attachment.server;
     this.#key = attachment.key;
     this.#transport = attachment.isSecure ? Transport.Tls : Transport.Plain;
     this.#perform = perform;
@@ -168,7 +166,8 @@ class Survey {
     for (const socket of active ?? []) if (!this.#connections.has(socket)) this.#quiet.addUnused(socket);
     for (const connection of this.#attachment.open) {
       // Over a tunnel, or on what a server of node:net has handed on, another server may speak it.
-      if (this.#speaksHttp && connection.hijackedBy === null) connection.pipelined = requestsOn(connection.socket);
+      if (this.#attachment.speaksHttp && connection.hijackedBy === null)
+        connection.pipelined = requestsOn(connection.socket);
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
     native.quiet(this.#key, this.#quiet.size, this.#quiet.unused);

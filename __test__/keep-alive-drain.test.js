@@ -90,10 +90,8 @@ for (const transport of transports) {
     it('are kept as their rhythm asks for, when several are in rhythm', async (test) => {
       const { server, terminator } = await serveWith(test, {});
       const clients = await connectInRhythm(server, 5);
-      const [unrhythmic] = await connectUsed(server, 1);
       const terminated = terminator.terminate();
       await turns();
-      assert.ok(isEnding(unrhythmic), 'one request makes no rhythm');
       await Promise.all(clients.map((client) => client.write(requestText())));
       for (const client of clients) {
         assert.equal(await client.ended, 'FIN');
@@ -101,6 +99,31 @@ for (const transport of transports) {
       }
       assert.equal((await terminated).requests.late, clients.length);
     });
+
+    for (const [load, areAnsweredAtOnce] of [
+      ['requests in flight', false],
+      ['requests that are answered at once', true],
+    ]) {
+      it(`are kept a moment if they were used once, beside ${load}`, async (test) => {
+        const { handler, open } = gatedHandler();
+        const { server, terminator } = await serve(test, transport, handler, {});
+        for (let index = 0; index < 4; index += 1) {
+          const busy = await connect(transport, server);
+          await busy.write(requestText('/slow'));
+        }
+        const [client, silent] = await connectUsed(server, 2);
+        while (terminator.stats().requests < 4) await turn();
+        const terminated = terminator.terminate();
+        if (areAnsweredAtOnce) open('/slow');
+        await turns();
+        await client.write(requestText());
+        for (const { ended } of [client, silent]) assert.equal(await ended, 'FIN');
+        assert.deepEqual(connectionHeaders(client), ['keep-alive', 'close']);
+        open('/slow');
+        const { graceful, requests } = await terminated;
+        assert.deepEqual([graceful, requests], [true, { completed: 4, late: 1, cut: 0 }]);
+      });
+    }
 
     it('have no rhythm from connections that were before them', async (test) => {
       const { server, terminator } = await serveWith(test, {});

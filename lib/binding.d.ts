@@ -93,6 +93,7 @@ export function create(): number;
 export function release(key: number): void;
 export function state(key: number): 'serving' | 'delaying' | 'draining' | 'terminated';
 export function stats(key: number): Stats;
+export function isUnderLoad(key: number): boolean;
 export function report(key: number): Report;
 export function opened(key: number, transport: number): number;
 export function found(key: number, transport: number, age: number, gap: number): number;

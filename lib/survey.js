@@ -238,12 +238,13 @@ class Survey {
 
   /**
    * Whether some quiet connections are to be followed: all under TLS, where an end is a conversation of its own, and those
-   * that are in rhythm.
+   * that are in rhythm, or under load may be at the beginning of one.
    *
    * @param {number} horizon
    */
   #someAreFollowed(horizon) {
-    return this.#transport === Transport.Tls || this.#attachment.lastInRhythm >= performance.now() - horizon;
+    const isInRhythm = this.#attachment.lastInRhythm >= performance.now() - horizon;
+    return this.#transport === Transport.Tls || isInRhythm || native.isUnderLoad(this.#key);
   }
 
   /**
@@ -253,7 +254,7 @@ class Survey {
   #isOneOfMany(socket, since) {
     if (this.#transport === Transport.Tls) return false;
     const rhythm = rhythmOn(socket);
-    return rhythm === undefined || Number.isNaN(rhythm.gap) || rhythm.last < since;
+    return rhythm === undefined || rhythm.last < since;
   }
 
   /**

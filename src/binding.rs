@@ -99,6 +99,12 @@ impl From<drain::Stats> for Stats {
     }
 }
 
+/// Whether the termination that runs is one under load.
+#[napi(catch_unwind)]
+pub fn is_under_load(key: u32) -> Result<bool> {
+    with_driver(key, |driver| driver.is_under_load())
+}
+
 /// The counts of the last termination.
 #[napi(object)]
 pub struct Report {

@@ -69,6 +69,12 @@ impl Driver {
         self.drain.stats()
     }
 
+    /// Whether there is load, during a termination.
+    #[must_use]
+    pub fn is_under_load(&self) -> bool {
+        self.drain.is_under_load(now())
+    }
+
     /// The server has accepted a connection, during a termination.
     pub fn opened(&mut self, transport: Transport) -> ConnectionId {
         self.drain.handle_opened(transport, now())
@@ -78,7 +84,7 @@ impl Driver {
     /// and its gap, if there were several.
     pub fn found(&mut self, transport: Transport, age: Option<Duration>, gap: Option<Duration>) -> ConnectionId {
         let used = age.is_some();
-        let rhythm = age.zip(gap).and_then(|(age, gap)| Some(Rhythm { last: now().checked_sub(age)?, gap }));
+        let rhythm = age.and_then(|age| Some(Rhythm { last: now().checked_sub(age)?, gap }));
         self.drain.handle_found(transport, used, rhythm)
     }
 

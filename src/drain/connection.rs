@@ -102,7 +102,7 @@ pub(super) struct Connection {
     pub(super) busy: bool,
     /// Until when it is kept for a request, if it was accepted during the termination.
     pub(super) accepted_until: Option<Instant>,
-    /// When its requests came before the termination, if there were several.
+    /// When its requests came before the termination, if there were any.
     pub(super) rhythm: Option<Rhythm>,
     pub(super) used: bool,
     hijacked: bool,
@@ -156,7 +156,8 @@ impl Connection {
 
     /// Whether HTTP/1 is busy on it, or soon to be.
     pub(super) fn is_lively(&self, now: Instant) -> bool {
-        let expected = self.rhythm.map(Rhythm::holds_until).max(self.accepted_until);
+        let rhythm = self.rhythm.filter(Rhythm::has_gap).map(Rhythm::holds_until);
+        let expected = rhythm.max(self.accepted_until);
         !self.hijacked && (!self.is_quiet() || expected.is_some_and(|until| until > now))
     }
 

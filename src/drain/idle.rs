@@ -21,7 +21,7 @@ impl Drain {
         idle.retain(|&id| self.connections[id].is_idle());
         match self.keep_alive {
             KeepAlive::Auto => {
-                let loaded = self.is_loaded(now);
+                let loaded = self.is_under_load(now);
                 self.unused_until = if loaded { Some(now + SPEAKS_WITHIN) } else { None };
                 for id in idle {
                     self.keep_until(id, self.connections[id].expected_until(loaded, now), now);
@@ -42,6 +42,12 @@ impl Drain {
         }
     }
 
+    /// Whether the server is under load, so that idle connections are waited for, or was when the delay was over.
+    #[must_use]
+    pub fn is_under_load(&self, now: Instant) -> bool {
+        self.was_loaded || self.is_loaded(now)
+    }
+
     /// Whether so much goes on that more is to be expected, as it is not of a test's last few connections.
     pub(super) fn is_loaded(&self, now: Instant) -> bool {
         self.connections.iter().filter(|(_, connection)| connection.is_lively(now)).count() > FEW
@@ -54,7 +60,7 @@ impl Drain {
         let asks_again_until = match self.keep_alive {
             KeepAlive::For(_) => self.window.map(Window::end),
             KeepAlive::Auto => {
-                let rhythm = self.connections[id].rhythm.filter(|_| self.is_loaded(now));
+                let rhythm = self.connections[id].rhythm.filter(|rhythm| rhythm.has_gap() && self.is_loaded(now));
                 rhythm.map(|rhythm| rhythm.goes_on_until(now)).max(Some(now + ASKS_AGAIN_WITHIN))
             }
         };

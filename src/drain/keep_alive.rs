@@ -7,7 +7,9 @@
 //! # The rule of `Auto`
 //!
 //! 1. A connection is *in rhythm* if its last request is less than [`GAPS`] of its own gaps old, but
-//!    [`RHYTHM_AT_LEAST`] in any case, and [`RHYTHM_AT_MOST`] at the latest. It is kept until then.
+//!    [`RHYTHM_AT_LEAST`] in any case, and [`RHYTHM_AT_MOST`] at the latest. It is kept until then. One that has had
+//!    a single request has no gap yet, and is kept for [`SPEAKS_WITHIN`] after it: pools open connections that they
+//!    use again.
 //! 2. One that was accepted when the termination had begun is kept for [`SPEAKS_WITHIN`]: whoever connects
 //!    is about to ask.
 //! 3. One that has never been used may have been accepted a moment ago. It is kept for [`SPEAKS_WITHIN`],
@@ -15,8 +17,9 @@
 //! 4. One that was busy, and whose answer could not say close because its head had left, is kept for [`ASKS_AGAIN_WITHIN`]
 //!    after the end of that answer: agents have requests that wait for a connection to be free. If it was in rhythm,
 //!    the end counts as its last request. Nobody is kept like that twice.
-//! 5. But if no more than [`FEW`] connections are busy, in rhythm or just accepted, 1 and 3 do not hold:
-//!    that is a test's teardown, whose clients are done, and not a server under load.
+//! 5. But if no more than [`FEW`] connections are busy, in rhythm by a gap of their own or just accepted, 1 and 3 do
+//!    not hold: that is a test's teardown, whose clients are done, and not a server under load. It counts who is there
+//!    when idle connections are parted with, or was when the delay was over.
 //! 6. All others are closed at once.
 //!
 //! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is
@@ -34,7 +37,8 @@ pub const RHYTHM_AT_LEAST: Duration = Duration::from_millis(50);
 /// How long after its last request a connection is out of rhythm, whatever its gap.
 pub const RHYTHM_AT_MOST: Duration = Duration::from_millis(500);
 
-/// How long after it was accepted a connection may be silent before it counts as idle.
+/// How long after it was accepted, or has been used for the first time, a connection may be silent before it counts as
+/// idle.
 pub const SPEAKS_WITHIN: Duration = Duration::from_millis(250);
 
 /// How long after an answer that said nothing of it a client may take to ask again. Most that have another request
@@ -76,8 +80,8 @@ impl KeepAlive {
 pub struct Rhythm {
     /// When the last one came.
     pub last: Instant,
-    /// The smoothed time between two of them.
-    pub gap: Duration,
+    /// The smoothed time between two of them, if there were two.
+    pub gap: Option<Duration>,
 }
 
 impl Rhythm {
@@ -86,9 +90,15 @@ impl Rhythm {
         Self { last: now, ..self }.holds_until()
     }
 
+    /// Whether it is known by a gap: a single request is none.
+    pub(super) fn has_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
     /// Until when the next request is to be expected.
     pub(super) fn holds_until(self) -> Instant {
-        self.last + self.gap.saturating_mul(GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST)
+        let within = self.gap.map(|gap| gap.saturating_mul(GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST));
+        self.last + within.unwrap_or(SPEAKS_WITHIN)
     }
 }
 

@@ -132,6 +132,9 @@ pub struct Drain {
     /// Whether the server has yet to say that it has closed, which it does not if it listens again.
     closing_server: bool,
     keep_alive: KeepAlive,
+    /// Whether there was load when the delay was over. Who was busy then may have been told to go, and be gone, before it
+    /// is decided what becomes of the others.
+    was_loaded: bool,
     /// The window in which idle connections are kept, if it has a fixed length.
     window: Option<Window>,
     /// Until when those quiet ones are kept that were never used, if it has not.

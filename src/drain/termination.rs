@@ -131,6 +131,7 @@ impl Drain {
         }
         self.phase = Phase::Reading;
         self.delayed_until = None;
+        self.was_loaded = self.is_loaded(now);
         self.actions.push_back(Action::Announce(Milestone::Draining));
         if self.timeout == Some(Duration::ZERO) {
             self.cut();

@@ -912,7 +912,13 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 impl Scene {
     /// An idle connection whose requests came so far apart, the last one so long ago.
     fn rhythmic(&mut self, gap: Duration, age: Duration) -> ConnectionId {
-        let rhythm = self.now.checked_sub(age).map(|last| Rhythm { last, gap });
+        let rhythm = self.now.checked_sub(age).map(|last| Rhythm { last, gap: Some(gap) });
+        self.drain.handle_found(Transport::Plain, true, rhythm)
+    }
+
+    /// An idle connection that has been used once, so long ago.
+    fn used_once(&mut self, age: Duration) -> ConnectionId {
+        let rhythm = self.now.checked_sub(age).map(|last| Rhythm { last, gap: None });
         self.drain.handle_found(Transport::Plain, true, rhythm)
     }
 
@@ -943,6 +949,42 @@ fn a_slow_rhythm_is_waited_for_half_a_second() {
     assert_eq!(scene.pass(399 * MILLISECOND), []);
     assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn]);
     assert_eq!(scene.turn().len(), ids.len());
+}
+
+#[test]
+fn under_load_a_connection_that_was_used_once_is_kept_for_a_second_request() {
+    let mut scene = Scene::new();
+    let [fresh, stale] = [200, 250].map(|age| scene.used_once(age * MILLISECOND));
+    for _ in 0..=FEW {
+        scene.rhythmic(SECOND, MILLISECOND);
+    }
+    assert_eq!(scene.terminate_by_rhythm(), [Action::Close(stale)]);
+    assert_eq!(scene.pass(49 * MILLISECOND), []);
+    assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::Close(fresh)]);
+}
+
+#[test]
+fn load_counts_that_was_told_to_go_before_idle_connections_are_parted_with() {
+    let mut scene = Scene::new();
+    let busy = [0; FEW + 1].map(|_| scene.idle(Transport::Plain));
+    busy.iter().for_each(|&id| drop(scene.start(id, false)));
+    let once = scene.used_once(MILLISECOND);
+    scene.terminate_keeping(KeepAlive::Auto, None);
+    scene.actions();
+    for id in busy {
+        scene.drain.handle_closed(id, true, scene.now);
+    }
+    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.pass(249 * MILLISECOND), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::Close(once)]);
+}
+
+#[test]
+fn connections_that_were_used_once_are_no_load() {
+    let mut scene = Scene::new();
+    let ids = [0; 9].map(|_| scene.used_once(MILLISECOND));
+    assert_eq!(scene.terminate_by_rhythm(), ids.map(Action::Close));
 }
 
 #[test]
@@ -1168,7 +1210,7 @@ fn where_nobody_knows_who_waits_two_turns_without_anybody_are_enough() {
 /// A connection in rhythm whose answer has begun, in a crowd of others, and all of them drain.
 fn scene_with_an_answer_begun(keep_alive: KeepAlive) -> (Scene, ConnectionId) {
     let mut scene = Scene::new();
-    let rhythm = Some(Rhythm { last: scene.now, gap: Duration::from_millis(20) });
+    let rhythm = Some(Rhythm { last: scene.now, gap: Some(Duration::from_millis(20)) });
     let id = scene.drain.handle_found(Transport::Plain, true, rhythm);
     scene.start(id, false);
     for _ in 0..=FEW {

@@ -178,8 +178,10 @@ impl World {
     }
 
     fn hear(&mut self, milestone: Milestone) {
+        let is_loaded = self.is_loaded();
         if let Some(termination) = &mut self.termination {
             termination.told.push(milestone);
+            termination.was_loaded |= milestone == Milestone::Draining && is_loaded;
         }
     }
 

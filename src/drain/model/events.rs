@@ -134,7 +134,8 @@ impl World {
         let (loaded, window) = (self.is_loaded(), termination.window_ends());
         let peer = peer_of(&mut self.open, socket);
         // The end of the answer counts as its last request.
-        let rhythm = peer.rhythm.filter(|_| loaded).map(|Rhythm { gap, .. }| rhythm_ends(self.now, gap));
+        let gap = peer.rhythm.filter(|_| loaded).and_then(|rhythm| rhythm.gap);
+        let rhythm = gap.map(|gap| rhythm_ends(self.now, Some(gap)));
         peer.untold_until = window.or(rhythm.max(Some(self.now + ASKS_AGAIN_WITHIN)));
     }
 
@@ -416,6 +417,7 @@ impl World {
             reopened: false,
             accepts_until: None,
             parting: None,
+            was_loaded: false,
             deadline: None,
             due_after: None,
             expired: false,

@@ -34,7 +34,7 @@ impl Talk {
             Nonsense::Step(step) => self.say_step(step),
             Nonsense::Found(transport, rhythm) => {
                 // The last request may even be yet to come.
-                let rhythm = rhythm.map(|(ahead, gap)| Rhythm { last: *now + ahead, gap });
+                let rhythm = rhythm.map(|(ahead, gap)| Rhythm { last: *now + ahead, gap: Some(gap) });
                 drain.handle_found(transport, rhythm.is_some(), rhythm);
             }
             Nonsense::Quiet(quiet, unused) => drain.handle_quiet(quiet, unused, *now),

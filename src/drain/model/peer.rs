@@ -144,9 +144,9 @@ impl Peer {
 
     /// Whether it is more than one of many, if requests that came before matter no more.
     pub(super) fn is_worth_finding(&self, since: Instant) -> bool {
-        let in_rhythm = self.gap.is_some() && self.last.is_some_and(|last| last >= since);
+        let is_recent = self.last.is_some_and(|last| last >= since);
         // Under TLS an end is a conversation of its own.
-        self.transport == Transport::Tls || in_rhythm
+        self.transport == Transport::Tls || is_recent
     }
 
     /// How many requests go unanswered when it is destroyed. Half a request is one, but not behind FIN.
@@ -166,7 +166,10 @@ impl Peer {
 
     /// Whether something goes on, or is to be expected.
     pub(super) fn is_lively(&self, now: Instant) -> bool {
-        let expected = self.in_rhythm_until().max(self.may_speak_until()).is_some_and(|until| until > now);
+        // One request makes no rhythm.
+        let has_gap = self.rhythm.is_some_and(|rhythm| rhythm.gap.is_some());
+        let in_rhythm_until = self.in_rhythm_until().filter(|_| has_gap);
+        let expected = in_rhythm_until.max(self.may_speak_until()).is_some_and(|until| until > now);
         self.id.is_some() && !self.hijacked && (self.is_busy() || expected)
     }
 }
@@ -181,6 +184,9 @@ pub(super) struct Quiet {
 }
 
 /// Until when another request is to be expected after the last one.
-pub(super) fn rhythm_ends(last: Instant, gap: Duration) -> Instant {
-    last + (gap * GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST)
+pub(super) fn rhythm_ends(last: Instant, gap: Option<Duration>) -> Instant {
+    match gap {
+        Some(gap) => last + (gap * GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST),
+        None => last + SPEAKS_WITHIN,
+    }
 }

@@ -31,6 +31,8 @@ pub(super) struct Termination {
     /// By when the listener must close, whoever waits to be accepted.
     pub(super) accepts_until: Option<Instant>,
     pub(super) parting: Option<Parting>,
+    /// Whether there was load when the delay was over.
+    pub(super) was_loaded: bool,
     /// When it must end, once the delay is over.
     pub(super) deadline: Option<Instant>,
     /// How many turns had been asked for when the machine was told that the deadline has passed.

@@ -32,7 +32,7 @@ impl World {
     /// Tells of a connection that was open before, and of what is under way on it.
     pub(super) fn enter(&mut self, socket: Socket) -> ConnectionId {
         let peer = peer_of(&mut self.open, socket);
-        peer.rhythm = peer.last.zip(peer.gap).map(|(last, gap)| Rhythm { last, gap });
+        peer.rhythm = peer.last.map(|last| Rhythm { last, gap: peer.gap });
         peer.unheard = peer.last.is_none();
         let id = self.drain.handle_found(peer.transport, peer.last.is_some(), peer.rhythm);
         peer.id = Some(id);
@@ -107,7 +107,7 @@ impl World {
     fn say_that_they_are_surveyed(&mut self, all: bool) {
         let parting = Parting {
             at: self.now,
-            loaded: self.is_loaded(),
+            loaded: self.is_loaded() || self.termination.as_ref().is_some_and(|termination| termination.was_loaded),
             idle: self.sockets(Peer::is_idle).len() + self.quiet.len(),
         };
         self.drain.handle_surveyed(all, self.now);

@@ -142,11 +142,18 @@ export interface HttpTerminator {
   readonly state: 'serving' | 'delaying' | 'draining' | 'terminated';
 
   /**
-   * Aborted when a termination begins, so that event streams and long polls can end themselves. After
-   * the server listens again this is a new signal; of several servers, when all have ended.
+   * Aborted when a termination begins, so that event streams and long polls can end themselves. To a handler that
+   * runs during `shutdownDelay` it is aborted already. After the server listens again this is a new signal; of several
+   * servers, as soon as no termination runs and one of them listens.
+   *
+   * It lives as long as the terminator, so whoever listens to it for a request takes the listener off when that is over.
    *
    * @example
-   * terminator.signal.addEventListener('abort', () => response.end('retry: 1000\n\n'));
+   * const { signal } = terminator;
+   * const end = () => response.end('retry: 1000\n\n');
+   * if (signal.aborted) return end();
+   * signal.addEventListener('abort', end);
+   * response.once('close', () => signal.removeEventListener('abort', end));
    */
   readonly signal: AbortSignal;
 
@@ -155,19 +162,21 @@ export interface HttpTerminator {
 
   /**
    * Makes a termination wait for work that goes on after its request was answered, within
-   * `httpResponseTimeout`. A rejection is counted and reported, and does not make `terminate()` reject.
+   * `httpResponseTimeout`. A rejection during a termination is counted and reported, and does not make `terminate()`
+   * reject. One before is nobody's: handle it where the work is done.
    *
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if `task` is not a promise.
    *
    * @example
    * response.end('accepted');
-   * terminator.waitUntil(writeAuditLog(request));
+   * terminator.waitUntil(writeAuditLog(request).catch(console.error));
    */
   waitUntil(task: PromiseLike<unknown>): void;
 
   /**
    * Takes every listener off the server again, without ending it. A termination that is running is seen
-   * through first. Using the terminator again attaches it again.
+   * through first. What the terminator knew is forgotten, among it the tasks given to `waitUntil()`, and that the server was
+   * terminated. Using the terminator again, even to read `state`, attaches it again.
    */
   detach(): void;
 
@@ -221,7 +230,7 @@ export interface TerminationReport {
      */
     cut: number;
   };
-  /** The tasks given to `waitUntil()`. */
+  /** The tasks given to `waitUntil()` that had not settled when the termination began, or came later. */
   tasks: {
     completed: number;
     rejected: number;

@@ -407,6 +407,17 @@ for (const transport of transports) {
       assert.deepEqual(report.requests, { completed: 1, late: 0, cut: 0 });
     });
 
+    it('has a signal to which many streams may listen without a warning', async (test) => {
+      const { terminator } = await serve(test, transport, () => {});
+      const warnings = [];
+      const warned = (warning) => warnings.push(warning);
+      process.on('warning', warned);
+      test.after(() => process.removeListener('warning', warned));
+      for (let stream = 0; stream < 20; stream += 1) terminator.signal.addEventListener('abort', () => {});
+      await turn();
+      assert.deepEqual(warnings, []);
+    });
+
     it('lets a long poll that answers on its signal say close', async (test) => {
       const { server, terminator } = await serve(test, transport, (_request, response) => {
         terminator.signal.addEventListener('abort', () => response.end('nothing new'));

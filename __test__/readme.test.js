@@ -2,7 +2,7 @@
 
 const assert = require('node:assert/strict');
 const diagnosticsChannel = require('node:diagnostics_channel');
-const { once } = require('node:events');
+const { getEventListeners, once } = require('node:events');
 const fs = require('node:fs');
 const http = require('node:http');
 const http2 = require('node:http2');
@@ -14,7 +14,7 @@ const { Server: SocketServer } = require('socket.io');
 const { WebSocket, WebSocketServer } = require('ws');
 const { createGracefulShutdown, createHttpTerminator, createProbeServer } = require('..');
 const { connect, requestText } = require('./support/client');
-const { gate } = require('./support/server');
+const { gate, turn } = require('./support/server');
 const { closeEverything, credentials, transports } = require('./support/transports');
 
 const root = path.join(__dirname, '..');
@@ -160,8 +160,21 @@ it('event streams', async (test) => {
   const client = await connect(plain, server);
   await client.write(requestText());
   await client.until(/hello/);
-  assert.equal((await terminator.terminate()).requests.completed, 1);
-  assert.equal(await client.ended, 'FIN');
+  const { signal } = terminator;
+  const gone = await connect(plain, server);
+  await gone.write(requestText());
+  await gone.until(/hello/);
+  assert.equal(getEventListeners(signal, 'abort').length, 2);
+  gone.socket.destroy();
+  await once(gone.serverSocket, 'close');
+  assert.equal(getEventListeners(signal, 'abort').length, 1, 'who has gone is forgotten');
+  const late = await connect(plain, server);
+  await late.write(requestText().slice(0, 10));
+  while (late.serverSocket.bytesRead === 0) await turn();
+  const terminated = terminator.terminate();
+  await late.write(requestText().slice(10));
+  assert.deepEqual((await terminated).requests, { completed: 1, late: 1, cut: 0 });
+  for (const { ended } of [client, late]) assert.equal(await ended, 'FIN');
 });
 
 it('background work', async (test) => {

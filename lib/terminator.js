@@ -1,5 +1,6 @@
 // The terminator that users hold: a view of the servers it ends.
 
+const { setMaxListeners } = require('node:events');
 const { Attachment } = require('./attachment');
 const { invalidArgumentType } = require('./errors');
 const { parseOptions } = require('./options');
@@ -133,7 +134,11 @@ function createHttpTerminator(options) {
   }
 
   function abortController() {
-    controller ??= new AbortController();
+    if (controller === null) {
+      controller = new AbortController();
+      // Each event stream has a listener to it.
+      setMaxListeners(0, controller.signal);
+    }
     return controller;
   }
 }

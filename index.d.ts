@@ -449,7 +449,8 @@ export interface ShutdownReport {
  * The promise rejects:
  * - with a `TypeError` `ERR_INVALID_ARG_TYPE` or `ERR_INVALID_ARG_VALUE`, or a `RangeError` `ERR_OUT_OF_RANGE`, if an
  *   option is wrong;
- * - with `EADDRINUSE`, `EADDRNOTAVAIL` or `EACCES`, as `server.listen()` would, if the address can't be had.
+ * - as `server.listen()` would, with `EADDRINUSE`, `EADDRNOTAVAIL` or `EACCES`, if the address can't be had, or another
+ *   of the operating system's codes, such as `EMFILE`, if it refuses for another reason.
  *
  * @example
  * const probes = await createProbeServer({ port: 9000, terminators: [terminator] });

@@ -5,6 +5,7 @@ const { execFile, spawnSync } = require('node:child_process');
 const { once } = require('node:events');
 const http = require('node:http');
 const net = require('node:net');
+const { constants } = require('node:os');
 const path = require('node:path');
 const { describe, it } = require('node:test');
 const { promisify } = require('node:util');
@@ -12,6 +13,7 @@ const { createHttpTerminator, createProbeServer } = require('..');
 const { gone, manyServers } = require('./support/addresses');
 const { Client, connect, requestText } = require('./support/client');
 const { startProber } = require('./support/prober');
+const { startProgram } = require('./support/process');
 const { block, gatedHandler, serve } = require('./support/server');
 const { transports } = require('./support/transports');
 
@@ -407,6 +409,20 @@ describe('strangers', () => {
     await until(() => clients[0].answers.length === 3);
   });
 
+  it('keep nobody out who asked before they came, however many come at once', async (test) => {
+    const program = startProgram(
+      test,
+      `require('http-terminator-native').createProbeServer({ port: 0, host: '127.0.0.1' }).then(({ port }) => say({ port }));`,
+    );
+    const probes = await program.said((message) => message.port);
+    program.child.kill('SIGSTOP');
+    const client = await raw(test, probes);
+    await client.write(requestText('/livez'));
+    for (let count = 0; count < 100; count += 1) await raw(test, probes);
+    program.child.kill('SIGCONT');
+    await client.until(/ok/);
+  });
+
   it('have five seconds for a request, on a new connection as on a used one', async (test) => {
     const probes = await open(test);
     const [silent, half, used, deaf] = [
@@ -534,7 +550,8 @@ describe('the probe server', () => {
     terminator.detach();
     const before = server.eventNames();
     const { port } = await open(test);
-    const taken = { code: 'EADDRINUSE', syscall: 'listen', address: '127.0.0.1', port };
+    const errno = -constants.errno.EADDRINUSE;
+    const taken = { code: 'EADDRINUSE', errno, syscall: 'listen', address: '127.0.0.1', port };
     const message = `listen EADDRINUSE: address already in use 127.0.0.1:${port}`;
     await assert.rejects(createProbeServer({ port, host: '127.0.0.1', terminators: [terminator] }), {
       ...taken,

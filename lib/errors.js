@@ -89,7 +89,8 @@ function listenFailed({ errno, reason }, host, port) {
   const code = name.replace(/^WSA/, '');
   const words = WORDS[code] ?? reason;
   const error = new Error(`listen ${code}: ${words} ${host}:${port}`);
-  return Object.assign(withCode(error, code), { syscall: 'listen', address: host, port });
+  const number = errno === undefined || errno === null ? {} : { errno: -errno };
+  return Object.assign(withCode(error, code), { ...number, syscall: 'listen', address: host, port });
 }
 
 /**

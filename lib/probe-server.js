@@ -113,7 +113,7 @@ function open({ hosts, port, stallThreshold, paths }, watched) {
     if ('key' in outcome) return outcome;
     const error = listenFailed(outcome, host, port);
     // A machine without IPv6 has no address of it.
-    const another = host !== hosts.at(-1) && !['EADDRINUSE', 'EACCES'].includes(error.code);
+    const another = host !== hosts.at(-1) && ['EAFNOSUPPORT', 'EADDRNOTAVAIL'].includes(error.code);
     if (!another) throw error;
   }
   throw new Error('there is no address to listen on');

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use hyper::header::HeaderValue;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,7 +16,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::site::Site;
@@ -28,6 +29,9 @@ const CONNECTIONS_AT_MOST: usize = 64;
 /// How long a connection may take for the head of its next request, or of its first one. Whatever else a client
 /// may do to keep a connection, such as not reading what it asked for, ends at the same time.
 const REQUEST_WITHIN: Duration = Duration::from_secs(5);
+
+/// Says so: clients that keep connections, and ask as seldom, send nothing on one that is about to close then.
+const KEEP_ALIVE: HeaderValue = HeaderValue::from_static("timeout=5");
 
 /// How long the head of a request may be. It is also the least that hyper takes.
 const HEAD_AT_MOST: usize = 8 * 1024;
@@ -65,9 +69,13 @@ impl ProbeServer {
         let address = listener.local_addr()?;
         let (close, closed) = oneshot::channel();
         let answering = Arc::clone(&site);
+        // Here, where it can still be said if it fails.
+        let listener = {
+            let _entered = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
         let thread = std::thread::Builder::new().name("http-probes".into()).spawn(move || {
             runtime.block_on(async move {
-                let Ok(listener) = TcpListener::from_std(listener) else { return };
                 tokio::select! {
                     _ = closed => {}
                     () = accept(listener, answering) => {}
@@ -139,6 +147,8 @@ async fn accept(listener: TcpListener, site: Arc<Site>) {
             }
         });
         conversations.push(Conversation { task: task.abort_handle(), progress });
+        // Whoever has asked already is answered before others take its place: many may wait to be accepted.
+        yield_now().await;
     }
 }
 
@@ -148,7 +158,9 @@ async fn converse(stream: TcpStream, site: Arc<Site>, progress: &Arc<Progress>) 
     let progress = Arc::clone(progress);
     let service = service_fn(move |request| {
         let now = progress.made();
-        ready(Ok::<_, Infallible>(site.answer(&request, now.into_std())))
+        let mut answer = site.answer(&request, now.into_std());
+        answer.headers_mut().insert("keep-alive", KEEP_ALIVE);
+        ready(Ok::<_, Infallible>(answer))
     });
     let mut connection = http1::Builder::new()
         .max_buf_size(HEAD_AT_MOST)

@@ -127,8 +127,8 @@ export interface HttpTerminator {
    * not listen it ends the connections that are left; one that is about to listen does not then. If a termination by
    * another terminator of the same server is running, this joins it, and the earlier deadline counts.
    *
-   * The promise rejects only if the operating system has no thread left to keep the deadline, in which
-   * case nothing has begun, or with what the server's own `close()` or a WebSocket client's throws, after the rest has ended.
+   * The promise rejects only if the operating system has no thread left to keep the deadline, with its code (`EAGAIN`), in
+   * which case nothing has begun, or with what the server's own `close()` or a WebSocket client's throws, after the rest has ended.
    *
    * @example
    * afterAll(() => terminator.terminate());

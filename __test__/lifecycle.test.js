@@ -4,10 +4,12 @@ const assert = require('node:assert/strict');
 const { createHook } = require('node:async_hooks');
 const { once } = require('node:events');
 const net = require('node:net');
+const { constants } = require('node:os');
 const { describe, it } = require('node:test');
 const tls = require('node:tls');
 const { runInNewContext } = require('node:vm');
 const { createHttpTerminator } = require('..');
+const { native } = require('../lib/early');
 const { addressOf, Client, connect, requestText } = require('./support/client');
 const { gate, gatedHandler, serve, turn } = require('./support/server');
 const { credentials, transports } = require('./support/transports');
@@ -405,6 +407,28 @@ for (const transport of transports) {
       assert.equal(await client.ended, 'FIN');
       assert.match(client.received, /goodbye/);
       assert.deepEqual(report.requests, { completed: 1, late: 0, cut: 0 });
+    });
+
+    it('is refused without a thread to keep the deadline, and nothing has begun', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const { signal } = terminator;
+      const { arm } = native;
+      test.after(() => {
+        native.arm = arm;
+      });
+      native.arm = () => ({ errno: constants.errno.EAGAIN, reason: 'there is none' });
+      const message = 'terminate EAGAIN: resource temporarily unavailable';
+      await assert.rejects(terminator.terminate(), { message, code: 'EAGAIN', errno: -constants.errno.EAGAIN });
+      assert.deepEqual([terminator.state, signal.aborted, server.listening], ['serving', false, true]);
+      const client = await connect(transport, server);
+      await client.write(requestText('/'));
+      await client.until(/answer to \//);
+      assert.equal(client.answers[0].headers.connection, 'keep-alive');
+      native.arm = arm;
+      const terminated = terminator.terminate();
+      assert.equal(signal.aborted, true);
+      assert.equal((await terminated).graceful, true);
+      assert.equal(await client.ended, 'FIN');
     });
 
     it('has a signal to which many streams may listen without a warning', async (test) => {

@@ -142,10 +142,15 @@ class Attachment {
       this.isReopened = false;
       this.#termination.bringForward(plan);
     } else if (this.#outcome === null || this.state === 'serving' || this.#hasConnections()) {
+      const termination = new (loadTermination().Termination)(this);
+      try {
+        termination.arm();
+      } catch (error) {
+        return Promise.reject(error);
+      }
       // From now on every connection counts that comes in.
       this.#follow();
       watchAnswers();
-      const termination = new (loadTermination().Termination)(this);
       this.#termination = termination;
       this.#outcome = termination.outcome;
       termination.begin(plan);

@@ -84,7 +84,7 @@ export interface OpenProbeServer {
   port: number;
 }
 
-export interface ProbeServerRefusal {
+export interface Refusal {
   errno?: number | null;
   reason: string;
 }
@@ -130,19 +130,19 @@ export function answeredEarly(key: number, id: number): Actions;
 export function bodyEnded(key: number, id: number, more: boolean): Actions;
 export function taskStarted(key: number): Actions;
 export function taskFinished(key: number, fulfilled: boolean): Actions;
+export function arm(key: number, wake: () => void): Refusal | null;
 export function terminate(
   key: number,
   delay: number,
   timeout: number,
   keepAlive: number | null,
   observed: boolean,
-  wake: () => void,
 ): Actions;
 export function turned(key: number): Actions;
 export function timedOut(key: number): Actions;
 export function serverClosed(key: number): Actions;
 export function listening(key: number): Actions;
-export function openProbeServer(plan: ProbeServerPlan): OpenProbeServer | ProbeServerRefusal;
+export function openProbeServer(plan: ProbeServerPlan): OpenProbeServer | Refusal;
 export function closeProbeServer(key: number): void;
 export function signalReady(key: number, ready: boolean): void;
 export function signalStarted(key: number): void;

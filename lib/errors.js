@@ -3,8 +3,10 @@
 
 const { inspect } = require('node:util');
 
+/** @typedef {import('./binding').Refusal} Refusal the operating system's */
+
 /**
- * Node's own words for what may keep a server from listening.
+ * Node's own words for what the operating system says.
  *
  * @type {Record<string, string | undefined>}
  */
@@ -12,6 +14,7 @@ const WORDS = {
   EACCES: 'permission denied',
   EADDRINUSE: 'address already in use',
   EADDRNOTAVAIL: 'address not available',
+  EAGAIN: 'resource temporarily unavailable',
 };
 
 /**
@@ -75,22 +78,34 @@ function serverNotRunning() {
   return withCode(new Error('Server is not running.'), 'ERR_SERVER_NOT_RUNNING');
 }
 
+/** @param {Refusal} refusal of a thread that keeps the deadline */
+function noThread(refusal) {
+  return refused(refusal, 'terminate', '');
+}
+
 /**
  * As `net.Server#listen()` fails.
  *
- * @param {{ errno?: number | null, reason: string }} refusal the operating system's
+ * @param {Refusal} refusal
  * @param {string} host
  * @param {number} port
  */
-function listenFailed({ errno, reason }, host, port) {
+function listenFailed(refusal, host, port) {
+  return Object.assign(refused(refusal, 'listen', ` ${host}:${port}`), { address: host, port });
+}
+
+/**
+ * @param {Refusal} refusal
+ * @param {string} syscall what was to be done
+ * @param {string} details end the message
+ */
+function refused({ errno, reason }, syscall, details) {
   const { constants } = require('node:os');
   const [name = 'UNKNOWN'] = Object.entries(constants.errno).find(([, number]) => number === errno) ?? [];
   // Windows has numbers of its own for sockets.
   const code = name.replace(/^WSA/, '');
-  const words = WORDS[code] ?? reason;
-  const error = new Error(`listen ${code}: ${words} ${host}:${port}`);
-  const number = errno === undefined || errno === null ? {} : { errno: -errno };
-  return Object.assign(withCode(error, code), { ...number, syscall: 'listen', address: host, port });
+  const error = withCode(new Error(`${syscall} ${code}: ${WORDS[code] ?? reason}${details}`), code);
+  return Object.assign(error, errno ? { errno: -errno, syscall } : { syscall });
 }
 
 /**
@@ -122,6 +137,7 @@ module.exports = {
   invalidArgumentType,
   invalidArgumentValue,
   listenFailed,
+  noThread,
   outOfRange,
   serverNotRunning,
   unknownSignal,

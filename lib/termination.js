@@ -2,6 +2,7 @@
 
 const { inspect, types } = require('node:util');
 const { CutList } = require('./cut-list');
+const { noThread } = require('./errors');
 const { native, timers } = require('./early');
 const http1 = require('./http1');
 const http2 = require('./http2');
@@ -87,6 +88,12 @@ class Termination {
     return this.#survey.stats();
   }
 
+  /** Gets what the deadline takes. If it can't be had, this throws, and nothing has begun. */
+  arm() {
+    const refusal = native.arm(this.#key, this.#wake);
+    if (refusal !== null) throw noThread(refusal);
+  }
+
   /** @param {Plan} plan */
   begin(plan) {
     this.#survey.begin();
@@ -107,7 +114,7 @@ class Termination {
 
   /** @param {Plan} plan */
   #terminate({ delay, timeout, keepAlive }) {
-    return native.terminate(this.#key, delay, timeout, keepAlive, isObserved(), this.#wake);
+    return native.terminate(this.#key, delay, timeout, keepAlive, isObserved());
   }
 
   // Called on Node's thread, but caused on another one, which keeps time while this one is blocked.

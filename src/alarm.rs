@@ -1,6 +1,6 @@
 //! Alarms that ring on time even while Node's event loop is blocked.
 //!
-//! All alarms share one thread with a current-thread tokio runtime. It starts with the first alarm and
+//! All alarms share one thread with a current-thread tokio runtime. It starts with the first [`AlarmClock`] and
 //! ends after the last one is dropped, so a process that terminates nothing has no such thread.
 
 #![forbid(unsafe_code)]

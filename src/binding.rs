@@ -57,6 +57,21 @@ impl From<Arriving> for drain::Arriving {
     }
 }
 
+/// Why the operating system has refused something.
+#[napi(object, object_from_js = false)]
+pub struct Refusal {
+    /// Its number for it, if it has one.
+    pub errno: Option<i32>,
+    /// In words.
+    pub reason: String,
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        Self { errno: error.raw_os_error(), reason: error.to_string() }
+    }
+}
+
 /// What lies below HTTP on a connection.
 #[napi]
 pub enum Transport {
@@ -379,37 +394,33 @@ pub fn task_finished(key: u32, fulfilled: bool) -> Result<Actions> {
     event(key, |driver| driver.task_finished(fulfilled))
 }
 
+/// Gets a thread to keep the deadline of a termination that is about to begin, or says why there is none.
+///
+/// `wake` is called when `timed_out` is due, and held until the termination resolves.
+#[napi(catch_unwind)]
+pub fn arm(key: u32, wake: Function<(), ()>) -> Result<Option<Refusal>> {
+    let wake = wake.build_threadsafe_function::<()>().callee_handled::<false>().build()?;
+    let wake: Wake = Arc::new(move || {
+        // Refused only when Node is going away, and with it everything that could be woken.
+        wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
+    });
+    with_driver(key, |driver| driver.arm(wake).err().map(Refusal::from))
+}
+
 /// Ends the server: it accepts for `delay` more milliseconds, and requests in flight may take `timeout`
 /// milliseconds after that, for which there may be no end. Idle connections are kept for `keep_alive`
 /// milliseconds, or as their rhythm asks for. `observed` asks for the milestone at half time.
 ///
-/// `wake` is called when `timed_out` is due, and held no longer than the termination runs.
-///
-/// # Errors
-///
-/// When no thread can be had to keep the deadline; nothing has begun then.
+/// Before a termination begins, `arm` it.
 #[napi(catch_unwind)]
-pub fn terminate(
-    key: u32,
-    delay: f64,
-    timeout: f64,
-    keep_alive: Option<f64>,
-    observed: bool,
-    wake: Function<(), ()>,
-) -> Result<Actions> {
+pub fn terminate(key: u32, delay: f64, timeout: f64, keep_alive: Option<f64>, observed: bool) -> Result<Actions> {
     // Infinity, and what is too long for the clock, is no timeout at all.
     let timeout = milliseconds(timeout);
     let delay = milliseconds(delay).unwrap_or(Duration::MAX);
     let keep_alive =
         keep_alive.map_or(KeepAlive::Auto, |time| KeepAlive::For(milliseconds(time).unwrap_or(Duration::MAX)));
     let plan = Plan { delay, timeout, keep_alive, observed };
-    let wake = wake.build_threadsafe_function::<()>().callee_handled::<false>().build()?;
-    let wake: Wake = Arc::new(move || {
-        // Refused only when Node is going away, and with it everything that could be woken.
-        wake.call((), ThreadsafeFunctionCallMode::NonBlocking);
-    });
-    with_driver(key, |driver| driver.terminate(plan, wake))??;
-    due(key)
+    event(key, |driver| driver.terminate(plan))
 }
 
 /// The event loop has polled for input once.

@@ -183,17 +183,19 @@ impl Driver {
         self.drain.handle_task_finished(fulfilled, now());
     }
 
-    /// End the server. `wake` is kept until the termination resolves.
+    /// Gets what keeps the deadline of a termination that is about to begin. `wake` is kept until that resolves.
     ///
     /// # Errors
     ///
-    /// When no thread can be had to keep the deadline; nothing has begun then.
-    pub fn terminate(&mut self, plan: Plan, wake: Wake) -> io::Result<()> {
-        if self.waker.is_none() {
-            self.waker = Some(Waker { clock: AlarmClock::start()?, wake });
-        }
-        self.drain.handle_terminate(plan, now());
+    /// When no thread can be had for it.
+    pub fn arm(&mut self, wake: Wake) -> io::Result<()> {
+        self.waker = Some(Waker { clock: AlarmClock::start()?, wake });
         Ok(())
+    }
+
+    /// End the server, or do so earlier. Before the first time, [`Driver::arm`] it.
+    pub fn terminate(&mut self, plan: Plan) {
+        self.drain.handle_terminate(plan, now());
     }
 
     /// From now on, looks before every turn how many connections wait to be accepted by the listener with
@@ -271,7 +273,7 @@ impl Driver {
 
     /// All that is to be done now, in order; sets the alarm for what is to be done later.
     pub fn take_actions(&mut self) -> Vec<Action> {
-        let actions = std::iter::from_fn(|| self.drain.poll_action()).collect();
+        let actions: Vec<_> = std::iter::from_fn(|| self.drain.poll_action()).collect();
         let due = self.drain.poll_timeout();
         if due != self.alarm.as_ref().map(Alarm::due) {
             self.alarm = due.zip(self.waker.as_ref()).map(|(due, Waker { clock, wake })| {
@@ -284,7 +286,7 @@ impl Driver {
                 })
             });
         }
-        if !self.drain.phase().is_terminating() {
+        if actions.contains(&Action::Resolve) {
             self.waker = None;
             self.listener = None;
         }

@@ -88,13 +88,17 @@ fn watch() -> io::Result<()> {
     }
     let mut runs = lock(&RUNS);
     if !*runs {
-        let mut signals = Signals::open()?;
+        // The thread first: what can be opened only once must not be lost for want of one.
+        let (hand_over, handed_over) = mpsc::channel::<Signals>();
         std::thread::Builder::new().name("http-signals".into()).spawn(move || {
+            let Ok(mut signals) = handed_over.recv() else { return };
             while let Ok(signal) = signals.wait() {
                 // If there is no thread for it, JavaScript tries again when it hears of the signal.
                 GUARDS.came(signal, |after, line| Enforcement::begin(after, line).ok());
             }
         })?;
+        // It waits for them.
+        let _ = hand_over.send(Signals::open()?);
         *runs = true;
     }
     Ok(())

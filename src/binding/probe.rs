@@ -9,7 +9,7 @@ use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 use slab::Slab;
 
-use super::{milliseconds, to_u32, with_driver};
+use super::{Refusal, milliseconds, to_u32, with_driver};
 use crate::driver::{Driver, now};
 use crate::probe::health::{Check, Health, Open, Outcome, Server};
 use crate::probe::server::ProbeServer;
@@ -97,18 +97,9 @@ pub struct OpenProbeServer {
     pub port: u16,
 }
 
-/// Why a probe server could not be opened.
-#[napi(object, object_from_js = false)]
-pub struct ProbeServerRefusal {
-    /// The operating system's number for it, if it has one.
-    pub errno: Option<i32>,
-    /// In words.
-    pub reason: String,
-}
-
 /// Opens a probe server, which answers from now on.
 #[napi(catch_unwind)]
-pub fn open_probe_server(env: Env, plan: ProbeServerPlan) -> Result<Either<OpenProbeServer, ProbeServerRefusal>> {
+pub fn open_probe_server(env: Env, plan: ProbeServerPlan) -> Result<Either<OpenProbeServer, Refusal>> {
     let host = plan.host.parse().map_err(|_| Error::new(Status::InvalidArg, "the host is no address"))?;
     let mut servers = Vec::new();
     for ProbedServer { key, protocol } in plan.servers {
@@ -125,7 +116,7 @@ pub fn open_probe_server(env: Env, plan: ProbeServerPlan) -> Result<Either<OpenP
             let key = SERVERS.with_borrow_mut(|servers| to_u32(servers.insert(server)));
             Ok(Either::A(OpenProbeServer { key, host: address.ip().to_string(), port: address.port() }))
         }
-        Err(error) => Ok(Either::B(ProbeServerRefusal { errno: error.raw_os_error(), reason: error.to_string() })),
+        Err(error) => Ok(Either::B(error.into())),
     }
 }
 

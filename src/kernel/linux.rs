@@ -35,7 +35,8 @@ const NO_SYN: [SockFilter; 4] = {
 /// Node's closing does not close the socket while it is held or watched, so don't keep it for longer than that. It ends
 /// in one of two ways, and the order of events decides which is right:
 ///
-/// - **The server goes on listening**: [`Listener::release`], or dropping. New connections begin again.
+/// - **The server goes on listening**: [`Listener::release`], or dropping. New connections begin again, unless the
+///   kernel permits no filter: what is put in its place takes CAP_NET_RAW to undo. So hold only what is about to close.
 /// - **The server has closed its descriptor**: [`Listener::close`]. Ours is the last one then, and the socket is
 ///   closed with the gate still shut. Opening the gate first would let connections in, only to reset them.
 ///
@@ -86,7 +87,7 @@ impl Listener {
     /// By looking at the descriptors, in `/proc`, of every process that can have got the socket in the ways there
     /// are in Node: our descendants, our ancestors, and whoever was started after us (a descendant whose parent has
     /// ended has another parent then). A descendant that may not be looked at is taken to share it. Others that may
-    /// not be looked at are passed over: they belong to another user.
+    /// not be looked at are passed over: they belong to another user, or don't want to be seen (`prctl(2)`).
     ///
     /// It cannot be seen that a descriptor is in flight between two processes, sent and not yet received, or in a
     /// child between `fork` and `exec`, which counts as sharing although it ends at once. Call this only for a socket
@@ -168,13 +169,13 @@ impl Listener {
         Ok(info[6])
     }
 
-    /// Lets new connections begin again, and lets go of the socket. So does dropping.
+    /// Lets new connections begin again, where that is permitted, and lets go of the socket. So does dropping.
     pub fn release(self) {}
 
     /// Lets go of the socket after the server has closed it, without letting anything in before it is gone.
     ///
     /// Call it right after the server has closed its descriptor. If it has not, which is looked up, this is
-    /// [`Listener::release`]: a socket that is still served is never left behind shut.
+    /// [`Listener::release`]: a socket that is still served is not left behind shut where that can be helped.
     pub fn close(mut self) {
         if identity(self.descriptor).map_or(true, |identity| identity != self.identity) {
             self.gate = None;
@@ -184,7 +185,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Nothing is left to try if that fails; the server that comes next binds a new socket.
+        // Nothing is left to try if that fails, as it does without CAP_NET_RAW if there is no filter. Only a server whose
+        // own `close()` has thrown is still listening then, and the one that comes next binds a new socket.
         let _ = match self.gate {
             Some(Gate::Filter) => self.socket.detach_filter(),
             Some(Gate::NoInterface) => bind_to_interface(&self.socket, ANY_INTERFACE),

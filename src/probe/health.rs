@@ -134,7 +134,7 @@ impl Health {
         pulse.last = now;
     }
 
-    /// A check has ended, or is to be run again.
+    /// A check has ended.
     pub fn note_check(&self, place: usize, outcome: Outcome) {
         if let Some(check) = self.checks.get(place) {
             check.outcome.store(outcome as u8, Ordering::Release);

@@ -650,13 +650,23 @@ for (const transport of transports) {
         }
       };
 
-      for (const [when, before] of [
-        ['before terminate()', true],
-        ['after terminate()', false],
+      const ignore = async () => {};
+      // As body parsers do when it is too large for them.
+      const pause = async (request) => {
+        await new Promise((resolve) => request.once('data', resolve));
+        request.pause();
+      };
+
+      for (const [when, before, begin] of [
+        ['before terminate()', true, ignore],
+        ['after terminate()', false, ignore],
+        ['before terminate() by a handler that has paused it', true, pause],
+        ['after terminate() by a handler that has paused it', false, pause],
       ]) {
         it(`reaches a client that reads only after it has written everything, sent ${when}`, async (test) => {
           const [arrived, go] = [gate(), gate()];
-          const { server, terminator } = await serve(test, transport, async (_request, response) => {
+          const { server, terminator } = await serve(test, transport, async (request, response) => {
+            await begin(request);
             arrived.open();
             await go.passed;
             response.writeHead(413);

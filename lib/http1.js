@@ -73,11 +73,27 @@ function end({ socket }) {
  * @param {Connection} connection
  */
 function linger({ socket }) {
+  discardBody(socket);
   socket.end();
   // After an answer that says close Node calls `socket.destroySoon()`, which destroys the socket as
   // soon as FIN is sent, and so resets it if the client is still writing. That happens after the
   // event by which we learn of the answer's end, and takes effect on `finish`.
   timers.nextTick(() => socket.removeListener('finish', socket.destroy));
+}
+
+/**
+ * Lets the rest of a body be read whose request has been answered, if its handler does not. Node has seen to that if nobody has
+ * begun to; Deno leaves as much unread as its stream takes; and who has had enough of a body pauses it.
+ *
+ * @param {Connection['socket']} socket
+ * @returns {import('node:http').IncomingMessage | null} the request
+ */
+function discardBody(socket) {
+  const request = requestComingInOn(socket);
+  if (request === null || request.complete) return request;
+  const readers = request.listenerCount('data') + request.listenerCount('readable');
+  if (readers === 0) request.resume();
+  return request;
 }
 
 /**
@@ -87,9 +103,7 @@ function linger({ socket }) {
  * @param {(request: import('node:http').IncomingMessage) => void} ended not called if it breaks off
  */
 function hearBody({ socket }, ended) {
-  const request = requestComingInOn(socket);
-  // Node has seen to it already, Deno leaves as much unread as its stream takes.
-  if (request?.readableFlowing === null) request.resume();
+  const request = discardBody(socket);
   request?.once('close', () => {
     // By then the next one may have been answered, too, and have a body that is still coming.
     if (request.complete && answeredEarlyOn(socket) === null) ended(request);

@@ -119,8 +119,8 @@ export interface PhaseMessage {
 export interface HttpTerminator {
   /**
    * Ends the server: accepts who waits to be accepted, stops listening, closes idle connections or keeps them for one
-   * more request, lets requests in flight be answered whole, and resolves when the last connection is gone, or as soon as everything that is left has been
-   * destroyed at `httpResponseTimeout`.
+   * more request, lets requests in flight be answered whole, and resolves when the last connection is gone, or as soon as
+   * everything that is left has been destroyed at `httpResponseTimeout`.
    *
    * Calls while it runs share one promise, and so do calls after it until the server listens again. If it does so while one
    * runs, that leaves it alone, unless there is a further call: then it ends, too. Of a server that does

@@ -453,6 +453,7 @@ describe('strangers', () => {
     const took = performance.now() - began;
     assert.ok(took > 4900 && took < 15_000, `${took} ms`);
     assert.equal(used.answers.length, 1);
+    assert.equal(used.answers[0].headers['keep-alive'], 'timeout=5');
     assert.match(await deaf.ended, /^(ECONNRESET|EPIPE)$/);
     assert.deepEqual(await statuses(probes, ['/livez']), [200]);
   });

@@ -157,6 +157,7 @@ class Survey {
    * @returns {Set<Socket> | undefined} those on whose parser a message has begun, if that is known
    */
   #enterEverybody() {
+    const { speaksHttp } = this.#attachment;
     for (const connection of this.#attachment.open) this.#enter(connection);
     const active = activeSockets(this.#server);
     for (const socket of active ?? []) {
@@ -166,8 +167,7 @@ class Survey {
     for (const socket of active ?? []) if (!this.#connections.has(socket)) this.#quiet.addUnused(socket);
     for (const connection of this.#attachment.open) {
       // Over a tunnel, or on what a server of node:net has handed on, another server may speak it.
-      if (this.#attachment.speaksHttp && connection.hijackedBy === null)
-        connection.pipelined = requestsOn(connection.socket);
+      if (speaksHttp && connection.hijackedBy === null) connection.pipelined = requestsOn(connection.socket);
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
     native.quiet(this.#key, this.#quiet.size, this.#quiet.unused);
@@ -327,10 +327,11 @@ class Survey {
   /** @param {number} count */
   closeQuiet(count) {
     // Those that were never used are among these, and there may be thousands.
-    const active = this.#quiet.usedAreLeft ? activeSockets(this.#server) : undefined;
-    const { closed, touched } = this.#quiet.close(count, active ?? new Set());
+    const used = this.#quiet.usedAreLeft ? activeSockets(this.#server) : undefined;
+    const { closed, touched } = this.#quiet.close(count, used ?? new Set());
+    const active = used ?? (touched.length > 0 ? activeSockets(this.#server) : undefined);
     // What nobody has read is read when the loop has turned, and they are looked at once more.
-    for (const socket of touched) this.#observeConnection(this.find(socket), activeSockets(this.#server), false);
+    for (const socket of touched) this.#observeConnection(this.find(socket), active, false);
     this.#quietClosed(closed);
   }
 

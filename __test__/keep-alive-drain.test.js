@@ -18,6 +18,10 @@ const SHORT = 100;
 /** Between two requests of a rhythm. Eight of them, or the half second that is the most, leave a test time to act. */
 const GAP = 60;
 const MORE_THAN_ONE_TURN_SURVEYS = 300;
+/** Longer than any rhythm is waited for. */
+const HELD_UP = 600;
+/** How much longer whoever was held up is waited for. */
+const HELD_UP_GETS = 50;
 /** More than it takes to close what is closed at once, and less than any timer takes. */
 const FEW_TURNS = 20;
 
@@ -158,6 +162,33 @@ for (const transport of transports) {
       for (const client of clients) assert.equal(await client.ended, 'FIN');
       assert.equal(report.connections.idle, 4);
     });
+
+    for (const [when, options] of [
+      ['when the delay was over', { shutdownDelay: SHORT }],
+      ['when they were to close', {}],
+    ]) {
+      it(`are kept a moment longer if everything was held up ${when}`, async (test) => {
+        for (;;) {
+          const { server, terminator } = await serveWith(test, options);
+          const clients = await connectInRhythm(server, 5);
+          const terminated = terminator.terminate();
+          await turns();
+          block(HELD_UP);
+          const since = performance.now();
+          await turns();
+          const writing = Promise.all(clients.map((client) => client.write(requestText())));
+          const wasHeldUpAgain = performance.now() - since >= HELD_UP_GETS;
+          await writing.catch(() => {});
+          const ends = await Promise.all(clients.map(({ ended }) => ended));
+          const { requests } = await terminated;
+          if (wasHeldUpAgain) continue;
+          assert.deepEqual(new Set(ends), new Set(['FIN']));
+          for (const client of clients) assert.equal(connectionHeaders(client).at(-1), 'close');
+          assert.equal(requests.late, clients.length);
+          return;
+        }
+      });
+    }
 
     it('close at once after a test, however many requests there were', async (test) => {
       const { server, terminator } = await serveWith(test, {});

@@ -13,10 +13,11 @@ it('plays and draws a termination in which nothing is lost', async () => {
   );
   assert.equal(seen.report.graceful, true);
   const unanswered = seen.rows.filter(({ exchanges }) => exchanges.some(({ to }) => Number.isNaN(to)));
-  assert.deepEqual(
-    unanswered.map(({ title, end }) => [title, end]),
-    [['new, later', 'ECONNREFUSED']],
-  );
+  assert.equal(unanswered.at(-1)?.title, 'new, later');
+  // On a busy machine, one that was to come during the delay may come when that is over.
+  const { at: drainingAt } = seen.phases[2];
+  for (const { title, opened, end } of unanswered)
+    assert.deepEqual([end, opened > drainingAt], ['ECONNREFUSED', true], title);
   const picture = draw(seen);
   for (const { title } of seen.rows) assert.ok(picture.includes(`>${title}</text>`), title);
   assert.doesNotMatch(picture, /NaN|undefined|Infinity/);

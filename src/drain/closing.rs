@@ -1,6 +1,5 @@
 //! The ways in which one connection ends, and how long its peer may take over it.
 
-use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::connection::{Course, Tally};
@@ -70,7 +69,7 @@ impl Drain {
         let connection = &mut self.connections[id];
         connection.busy = true;
         connection.course = Course::HearingBody { until };
-        self.patience.push(Reverse((until, id)));
+        self.be_patient(id, until);
         self.actions.push_back(Action::HearBody(id));
     }
 
@@ -91,7 +90,7 @@ impl Drain {
     fn linger(&mut self, id: ConnectionId, at_most: Duration, tally: Tally, now: Instant) {
         let until = now + at_most;
         self.connections[id].course = Course::Lingering { until, tally };
-        self.patience.push(Reverse((until, id)));
+        self.be_patient(id, until);
     }
 
     /// A request has come after FIN has left. Node runs its handler all the same, but no answer can leave.
@@ -104,7 +103,7 @@ impl Drain {
     pub(super) fn ping(&mut self, id: ConnectionId, now: Instant) {
         let until = now + PING_AT_MOST;
         self.connections[id].course = Course::Pinging { until };
-        self.patience.push(Reverse((until, id)));
+        self.be_patient(id, until);
         self.actions.push_back(Action::Ping(id));
     }
 
@@ -115,7 +114,9 @@ impl Drain {
         let received_everything = acknowledged && !connection.busy && connection.is_quiet();
         let until = if received_everything { Some(now + SESSION_CLOSES_WITHIN) } else { None };
         connection.course = Course::ClosingSession { until };
-        self.patience.extend(until.map(|until| Reverse((until, id))));
+        if let Some(until) = until {
+            self.be_patient(id, until);
+        }
         self.actions.push_back(Action::CloseSession(id));
     }
 
@@ -130,29 +131,5 @@ impl Drain {
             self.actions.push_back(Action::CutHalf(id));
         }
         self.actions.push_back(Action::Destroy(id));
-    }
-
-    /// Goes on without those peers that have had their time.
-    pub(super) fn lose_patience(&mut self, now: Instant) {
-        while let Some(&Reverse((until, id))) = self.patience.peek() {
-            if until > now {
-                break;
-            }
-            self.patience.pop();
-            // The id may have passed to another connection, which is then not due itself.
-            match self.connections.get(id).map(|connection| connection.course) {
-                Some(
-                    Course::Lingering { until, .. }
-                    | Course::HearingBody { until }
-                    | Course::ClosingSession { until: Some(until) },
-                ) if until <= now => self.destroy(id),
-                Some(Course::Pinging { until }) if until <= now => self.close_session(id, false, now),
-                Some(Course::Kept { until }) if until <= now => {
-                    self.queue_close(id);
-                    self.await_turn_unless_awaited();
-                }
-                _ => {}
-            }
-        }
     }
 }

@@ -90,6 +90,32 @@ pub(super) enum Course {
     Destroyed,
 }
 
+impl Course {
+    /// Until when its peer is waited for.
+    pub(super) fn until(self) -> Option<Instant> {
+        match self {
+            Self::Kept { until }
+            | Self::HearingBody { until }
+            | Self::Pinging { until }
+            | Self::Lingering { until, .. } => Some(until),
+            Self::ClosingSession { until } => until,
+            Self::Open | Self::Queued | Self::Leaving(_) | Self::Destroyed => None,
+        }
+    }
+
+    /// Waits longer for its peer, if it is waited for.
+    pub(super) fn put_off(&mut self, later: Instant) {
+        match self {
+            Self::Kept { until }
+            | Self::HearingBody { until }
+            | Self::Pinging { until }
+            | Self::ClosingSession { until: Some(until) }
+            | Self::Lingering { until, .. } => *until = later,
+            Self::ClosingSession { until: None } | Self::Open | Self::Queued | Self::Leaving(_) | Self::Destroyed => {}
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) transport: Transport,
@@ -105,6 +131,8 @@ pub(super) struct Connection {
     /// When its requests came before the termination, if there were any.
     pub(super) rhythm: Option<Rhythm>,
     pub(super) used: bool,
+    /// Whether it was given more time once, as it had been held up.
+    pub(super) excused: bool,
     hijacked: bool,
     /// Set when it is destroyed: what it counts as, and how many requests were cut with it.
     destroyed_as: Option<(Tally, u32)>,
@@ -122,6 +150,7 @@ impl Connection {
             accepted_until: None,
             rhythm: None,
             used: false,
+            excused: false,
             hijacked: false,
             destroyed_as: None,
         }
@@ -161,12 +190,13 @@ impl Connection {
         !self.hijacked && (!self.is_quiet() || expected.is_some_and(|until| until > now))
     }
 
-    /// Until when a request is to be expected, if at all; `loaded` says that the server is under load.
-    pub(super) fn expected_until(&self, loaded: bool, now: Instant) -> Option<Instant> {
+    /// Until when a request is to be expected, if one was when idle connections were `due` to be parted with; `loaded` says
+    /// that the server is under load.
+    pub(super) fn expected_until(&self, loaded: bool, due: Instant, now: Instant) -> Option<Instant> {
         let rhythm = self.rhythm.map(Rhythm::holds_until);
         let unused = if self.used { None } else { Some(now + SPEAKS_WITHIN) };
         let expected = if loaded { rhythm.max(unused) } else { None };
-        expected.max(self.accepted_until).filter(|&until| until > now)
+        expected.max(self.accepted_until).filter(|&until| until > due)
     }
 
     /// Whether FIN has left, or is bound to: no further answer reaches the peer.

@@ -2,7 +2,6 @@
 //!
 //! How long one is kept is the rule of [`keep_alive`](super::keep_alive).
 
-use std::cmp::Reverse;
 use std::time::Instant;
 
 use super::connection::Course;
@@ -17,29 +16,38 @@ pub const CLOSES_PER_TURN: u32 = 64;
 impl Drain {
     /// Lets go of each idle connection, now or after a while; see [`keep_alive`](super::keep_alive).
     pub(super) fn part_with_idle(&mut self, now: Instant) {
+        // It may have been found late, and may take a while to read what had come.
+        let due = self.due.unwrap_or(now);
         let mut idle = self.ids();
         idle.retain(|&id| self.connections[id].is_idle());
         match self.keep_alive {
             KeepAlive::Auto => {
-                let loaded = self.is_under_load(now);
+                let loaded = self.is_under_load(due);
                 self.unused_until = if loaded { Some(now + SPEAKS_WITHIN) } else { None };
+                self.unused_excused = false;
                 for id in idle {
-                    self.keep_until(id, self.connections[id].expected_until(loaded, now), now);
+                    let expected = self.expected_until(id, loaded, due, now);
+                    self.keep_until(id, expected, now);
                 }
             }
             KeepAlive::For(length) => {
                 let length = length.min(WINDOW_AT_MOST);
                 let window = Window { began: now, length, quiet: self.quiet, known: idle.len() };
                 for (place, id) in idle.into_iter().enumerate() {
-                    let connection = &self.connections[id];
                     // Whoever is in rhythm is not sent away earlier than that asks for.
-                    let expected = connection.expected_until(true, now).min(Some(window.end()));
+                    let expected = self.expected_until(id, true, due, now).min(Some(window.end()));
                     let until = expected.max(Some(window.closes_known(place)));
-                    self.keep_until(id, until.max(connection.accepted_until), now);
+                    self.keep_until(id, until.max(self.connections[id].accepted_until), now);
                 }
                 self.window = Some(window);
             }
         }
+    }
+
+    /// Until when a request is to be expected on a connection, if one was when idle ones were `due` to be parted with.
+    fn expected_until(&mut self, id: ConnectionId, loaded: bool, due: Instant, now: Instant) -> Option<Instant> {
+        let expected = self.connections[id].expected_until(loaded, due, now)?;
+        Some(expected).max(self.excuse(id, due, now))
     }
 
     /// Whether the server is under load, so that idle connections are waited for, or was when the delay was over.
@@ -80,7 +88,7 @@ impl Drain {
 
     pub(super) fn keep(&mut self, id: ConnectionId, until: Instant) {
         self.connections[id].course = Course::Kept { until };
-        self.patience.push(Reverse((until, id)));
+        self.be_patient(id, until);
     }
 
     /// How many of the quiet connections are to close by now.
@@ -113,6 +121,7 @@ impl Drain {
 
     /// Closes as many idle connections as one turn may take, and asks for another turn if some are left.
     pub(super) fn close_some(&mut self, now: Instant) {
+        self.lose_patience_with_unused(now);
         let quiet = self.quiet_due(now);
         let mut left = CLOSES_PER_TURN;
         if quiet > 0 {

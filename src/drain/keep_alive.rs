@@ -20,7 +20,9 @@
 //! 5. But if no more than [`FEW`] connections are busy, in rhythm by a gap of their own or just accepted, 1 and 3 do
 //!    not hold: that is a test's teardown, whose clients are done, and not a server under load. It counts who is there
 //!    when idle connections are parted with, or was when the delay was over.
-//! 6. All others are closed at once.
+//! 6. What counts for 1 and 5 is the time at which the delay was to be over. If it is found late, those who were in rhythm
+//!    then are kept a little longer; see [`patience`](super::patience).
+//! 7. All others are closed at once.
 //!
 //! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is
 //! later than that. The gaps are smoothed as TCP smooths its round-trip time (RFC 6298, section 2).
@@ -66,11 +68,11 @@ pub enum KeepAlive {
 }
 
 impl KeepAlive {
-    /// How old a connection's last request may be for its rhythm to matter.
-    pub(super) fn horizon(self) -> Duration {
+    /// How old a connection's last request may be for its rhythm to matter, so long after idle ones were due to be parted with.
+    pub(super) fn horizon(self, late: Duration) -> Duration {
         match self {
             Self::For(Duration::ZERO) => Duration::ZERO,
-            _ => RHYTHM_AT_MOST,
+            _ => RHYTHM_AT_MOST.saturating_add(late),
         }
     }
 }

@@ -35,7 +35,7 @@
 //! ```
 //!
 //! Which idle connections are kept, and how long, is told in [`keep_alive`]; how many close in one turn, in [`idle`];
-//! how long a peer may linger, in [`closing`].
+//! how long a peer may linger, in [`closing`]; and what becomes of whoever was held up, in [`patience`].
 //!
 //! # Who is known
 //!
@@ -74,6 +74,7 @@ pub mod keep_alive;
 pub mod listener;
 #[cfg(any(test, fuzzing))]
 pub mod model;
+pub mod patience;
 mod report;
 mod termination;
 #[cfg(test)]
@@ -117,6 +118,8 @@ pub struct Drain {
     /// When the delay is over, and how long requests may take after that; `None` is for ever.
     delayed_until: Option<Instant>,
     timeout: Option<Duration>,
+    /// When the delay was to be over, once it is. That may be found late.
+    due: Option<Instant>,
     /// When the timeout has passed, once the delay is over.
     deadline: Option<Instant>,
     /// Whether the deadline has come, and the turn that is awaited is the last one. The deadline may ring
@@ -139,6 +142,8 @@ pub struct Drain {
     window: Option<Window>,
     /// Until when those quiet ones are kept that were never used, if it has not.
     unused_until: Option<Instant>,
+    /// Whether these were given more time once, as they had been held up.
+    unused_excused: bool,
     /// Idle connections that wait for their turn to be closed.
     to_close: VecDeque<ConnectionId>,
     turn: Turn,
@@ -527,7 +532,7 @@ impl Drain {
         if turn == Turn::AwaitedAnew {
             self.await_turn();
         } else if self.last_turn {
-            self.cut();
+            self.cut(now);
             self.resolve_if_done(now);
         } else {
             self.listener.handle_turned();
@@ -540,7 +545,7 @@ impl Drain {
             if matches!(self.listener, Listener::Accepting { .. }) {
                 self.await_turn_unless_awaited();
             } else if self.phase == Phase::Reading {
-                self.survey(Survey::Some);
+                self.survey(Survey::Some, now);
             }
         }
         self.assert_invariants();

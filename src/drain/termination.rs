@@ -120,7 +120,7 @@ impl Drain {
             self.deadline = earlier(self.deadline, deadline);
         }
         if delay.is_zero() && timeout == Some(Duration::ZERO) {
-            self.cut();
+            self.cut(now);
         }
     }
 
@@ -130,11 +130,12 @@ impl Drain {
             return;
         }
         self.phase = Phase::Reading;
-        self.delayed_until = None;
-        self.was_loaded = self.is_loaded(now);
+        let due = self.delayed_until.take().unwrap_or(now);
+        self.due = Some(due);
+        self.was_loaded = self.is_loaded(due);
         self.actions.push_back(Action::Announce(Milestone::Draining));
         if self.timeout == Some(Duration::ZERO) {
-            self.cut();
+            self.cut(now);
             return;
         }
         self.deadline = self.timeout.and_then(|timeout| now.checked_add(timeout));
@@ -154,8 +155,9 @@ impl Drain {
         }
     }
 
-    pub(super) fn survey(&mut self, survey: Survey) {
-        let horizon = self.keep_alive.horizon();
+    pub(super) fn survey(&mut self, survey: Survey, now: Instant) {
+        let late = self.due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+        let horizon = self.keep_alive.horizon(late);
         self.actions.push_back(match survey {
             Survey::Whole => Action::LastSurvey(horizon),
             _ => Action::Survey(horizon),
@@ -171,7 +173,7 @@ impl Drain {
         }
         self.phase = Phase::Draining;
         if survey == Survey::Whole {
-            self.cut();
+            self.cut(now);
         } else {
             self.part_with_idle(now);
             self.close_some(now);
@@ -219,7 +221,7 @@ impl Drain {
     }
 
     /// The deadline: everything left goes, and nothing is waited for but the sockets' own `close`.
-    pub(super) fn cut(&mut self) {
+    pub(super) fn cut(&mut self, now: Instant) {
         self.deadline = None;
         self.half_time = None;
         if self.survey == Survey::Whole {
@@ -227,7 +229,7 @@ impl Drain {
         }
         if self.phase == Phase::Reading {
             // What is cut is to be listed, so it must be known.
-            self.survey(Survey::Whole);
+            self.survey(Survey::Whole, now);
             return;
         }
         self.last_turn = false;
@@ -256,6 +258,7 @@ impl Drain {
         self.phase = Phase::Terminated;
         // Somebody else may have closed the server, even before the delay was over.
         self.delayed_until = None;
+        self.due = None;
         self.listener = Listener::Open;
         self.survey = Survey::NotAsked;
         self.deadline = None;

@@ -2,8 +2,9 @@
 
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN};
 use super::idle::CLOSES_PER_TURN;
-use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW};
+use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, RHYTHM_AT_MOST};
 use super::listener::ACCEPT_AT_MOST;
+use super::patience::{HELD_UP_FROM, HELD_UP_GETS};
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -1081,6 +1082,88 @@ fn under_load_a_connection_that_was_never_used_has_time_to_speak() {
     scene.drain.handle_quiet_closed(1, 2, 2, scene.now);
     assert_eq!(scene.pass(SPEAKS_WITHIN), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::CloseQuiet(2), Action::Close(new)]);
+}
+
+#[test]
+fn whoever_was_held_up_with_the_server_has_more_time_once() {
+    let mut scene = Scene::new();
+    let ids = [0; FEW + 1].map(|_| scene.rhythmic(40 * MILLISECOND, 100 * MILLISECOND));
+    assert_eq!(scene.terminate_by_rhythm(), []);
+    assert_eq!(scene.pass(220 * MILLISECOND + HELD_UP_FROM), []);
+    assert_eq!(scene.start(ids[0], false), [Action::SayClose(ids[0])], "that is what it has come for");
+    assert_eq!(scene.pass(HELD_UP_GETS - MILLISECOND), []);
+    assert_eq!(scene.pass(MILLISECOND + HELD_UP_FROM), [Action::AwaitTurn], "nobody is stopped for ever");
+    assert_eq!(scene.turn(), ids[1..].iter().map(|&id| Action::Close(id)).collect::<Vec<_>>());
+}
+
+#[test]
+fn nobody_was_held_up_by_a_busy_loop() {
+    let mut scene = Scene::new();
+    let ids = [0; FEW + 1].map(|_| scene.rhythmic(40 * MILLISECOND, 100 * MILLISECOND));
+    assert_eq!(scene.terminate_by_rhythm(), []);
+    assert_eq!(scene.pass(219 * MILLISECOND + HELD_UP_FROM), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), ids.map(Action::Close));
+}
+
+#[test]
+fn who_was_in_rhythm_when_the_delay_was_over_is_kept_though_that_was_found_late() {
+    let mut scene = Scene::new();
+    let plan = Plan { delay: SECOND, timeout: None, keep_alive: KeepAlive::Auto, observed: false };
+    // Out of rhythm after 320 ms, as the last one is when the delay is over.
+    let ids = [0, 0, 0, 0, 320].map(|age| {
+        let last = scene.now + SECOND - age * MILLISECOND;
+        scene.drain.handle_found(Transport::Plain, true, Some(Rhythm { last, gap: Some(40 * MILLISECOND) }))
+    });
+    scene.drain.handle_terminate(plan, scene.now);
+    scene.actions();
+    assert_eq!(scene.pass(SECOND + 400 * MILLISECOND), [Action::AwaitTurn, Action::CloseServer]);
+    assert_eq!(scene.turn(), [Action::Close(ids[4])]);
+    assert_eq!(scene.start(ids[0], false), [Action::SayClose(ids[0])]);
+    assert_eq!(scene.pass(HELD_UP_GETS - MILLISECOND), []);
+    assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), ids[1..4].iter().map(|&id| Action::Close(id)).collect::<Vec<_>>());
+}
+
+#[test]
+fn held_up_before_the_survey_it_looks_further_back() {
+    let mut scene = Scene::new();
+    scene.drain.handle_quiet(1, 0, scene.now);
+    scene.terminate_keeping(KeepAlive::Auto, None);
+    scene.drain.handle_accept_queue(Some(0), scene.now);
+    scene.now += SECOND;
+    scene.drain.handle_turned(scene.now);
+    let surveys = std::iter::from_fn(|| scene.drain.poll_action()).filter_map(|action| match action {
+        Action::Survey(horizon) => Some(horizon),
+        _ => None,
+    });
+    assert_eq!(surveys.collect::<Vec<_>>(), [RHYTHM_AT_MOST + SECOND]);
+}
+
+#[test]
+fn those_that_were_never_used_have_more_time_if_they_were_held_up() {
+    let mut scene = Scene::new();
+    for _ in 0..=FEW {
+        scene.active(Transport::Plain, 1);
+    }
+    scene.drain.handle_quiet(70, 70, scene.now);
+    assert_eq!(scene.terminate_by_rhythm(), []);
+    assert_eq!(scene.pass(SPEAKS_WITHIN + HELD_UP_FROM), []);
+    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.pass(HELD_UP_GETS + HELD_UP_FROM), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseQuiet(CLOSES_PER_TURN), Action::AwaitTurn]);
+    scene.drain.handle_quiet_closed(CLOSES_PER_TURN, 6, 6, scene.now);
+    scene.now += SECOND;
+    assert_eq!(scene.turn(), [Action::CloseQuiet(6)], "they have had it");
+}
+
+#[test]
+fn a_session_that_was_held_up_has_more_time_to_acknowledge() {
+    let mut scene = Scene::new();
+    let id = scene.open(Transport::Plain);
+    scene.drain.handle_multiplexed(id, scene.now);
+    assert!(scene.terminate().contains(&Action::Ping(id)));
+    assert_eq!(scene.pass(PING_AT_MOST + HELD_UP_FROM), []);
+    assert_eq!(scene.pass(HELD_UP_GETS), [Action::CloseSession(id)]);
 }
 
 #[test]

@@ -178,7 +178,8 @@ impl World {
     }
 
     fn hear(&mut self, milestone: Milestone) {
-        let is_loaded = self.is_loaded();
+        let due = self.termination.as_ref().and_then(|termination| termination.delayed_until).unwrap_or(self.now);
+        let is_loaded = self.is_loaded(due);
         if let Some(termination) = &mut self.termination {
             termination.told.push(milestone);
             termination.was_loaded |= milestone == Milestone::Draining && is_loaded;

@@ -131,7 +131,7 @@ impl World {
         let Some(termination) = self.termination.as_ref().filter(|termination| termination.parting.is_some()) else {
             return;
         };
-        let (loaded, window) = (self.is_loaded(), termination.window_ends());
+        let (loaded, window) = (self.is_loaded(self.now), termination.window_ends());
         let peer = peer_of(&mut self.open, socket);
         // The end of the answer counts as its last request.
         let gap = peer.rhythm.filter(|_| loaded).and_then(|rhythm| rhythm.gap);
@@ -368,6 +368,7 @@ impl World {
 
     pub(super) fn ring(&mut self) {
         self.look_at_the_clock();
+        self.excuse_who_was_held_up();
         if let Some(termination) = &mut self.termination
             && termination.deadline.is_some_and(|deadline| deadline <= self.now)
         {
@@ -476,6 +477,22 @@ impl World {
             if termination.timeout == Some(Duration::ZERO) {
                 self.expire();
             }
+        }
+    }
+
+    /// Of those who are waited for, and whose time turns out to be over.
+    fn excuse_who_was_held_up(&mut self) {
+        let (now, rang_at) = (self.now, self.rang_at.replace(self.now));
+        self.held_up |= self.drain.poll_timeout().is_some_and(|due| is_held_up(due, now));
+        let Some(termination) = &self.termination else { return };
+        let turns_out = |over: &Instant| Some(*over) > rang_at && *over <= now;
+        for peer in self.open.values_mut().filter(|peer| peer.id.is_some()) {
+            if let Some(over) = termination.expects_until(peer).filter(turns_out) {
+                peer.excuse(over, now);
+            }
+            // It has that once, whatever it is waited for.
+            let others = [peer.body_until, peer.lingers_until, peer.pinging_until];
+            peer.excused |= others.into_iter().flatten().filter(turns_out).any(|over| is_held_up(over, now));
         }
     }
 

@@ -66,6 +66,7 @@ laws! {
     milestones_are_told_once_and_in_order among 0..1,
     a_connection_in_rhythm_is_kept_as_long_as_it_is_under_load_or_in_the_window among 0..20,
     whoever_is_accepted_during_a_termination_has_time_to_speak among 0..1,
+    whoever_was_held_up_has_more_time among 0..20,
     what_may_be_a_request_has_time_to_show_that among 0..20,
     under_load_whoever_has_never_spoken_has_time_to among 0..20,
     nobody_is_closed_before_the_window_ends_unless_they_are_a_crowd among 0..CROWD,
@@ -262,6 +263,13 @@ fn whoever_is_accepted_during_a_termination_has_time_to_speak(world: &World) {
     }
 }
 
+fn whoever_was_held_up_has_more_time(world: &World) {
+    for Moment { action, peer, now, .. } in &world.history {
+        let (true, Some(peer)) = (closes_idle(*action), peer) else { continue };
+        assert!(peer.more_until <= Some(*now), "{peer:?}");
+    }
+}
+
 fn what_may_be_a_request_has_time_to_show_that(world: &World) {
     for Moment { action, peer, now, .. } in &world.history {
         let (true, Some(peer)) = (closes_idle(*action), peer) else { continue };
@@ -300,7 +308,7 @@ fn no_more_quiet_connections_are_closed_than_there_are(world: &World) {
 }
 
 fn whoever_is_there_is_looked_for_when_the_listener_has_closed(world: &World) {
-    for Moment { action, termination, .. } in &world.history {
+    for Moment { action, termination, now, .. } in &world.history {
         let (Action::Survey(horizon) | Action::LastSurvey(horizon), Some(termination)) = (action, termination) else {
             continue;
         };
@@ -308,7 +316,9 @@ fn whoever_is_there_is_looked_for_when_the_listener_has_closed(world: &World) {
         assert!(termination.expired || termination.has_closed(), "{termination:?}");
         assert!(termination.drains_after.is_some() && termination.parting.is_none(), "{termination:?}");
         let at_once = termination.keep_alive == KeepAlive::For(Duration::ZERO);
-        assert_eq!(*horizon, if at_once { Duration::ZERO } else { RHYTHM_AT_MOST });
+        // Whose rhythm mattered when the delay was over.
+        let late = termination.delayed_until.map_or(Duration::ZERO, |until| *now - until);
+        assert_eq!(*horizon, if at_once { Duration::ZERO } else { RHYTHM_AT_MOST + late });
     }
 }
 

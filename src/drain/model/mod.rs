@@ -27,10 +27,11 @@ use std::collections::{BTreeMap, VecDeque};
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN, SHOWS_WITHIN};
 use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, FEW, GAPS, RHYTHM_AT_LEAST, RHYTHM_AT_MOST, WINDOW_AT_MOST};
 use super::listener::ACCEPT_AT_MOST;
+use super::patience::{HELD_UP_FROM, HELD_UP_GETS};
 use super::termination::earlier;
 use super::*;
 
-use peer::{Came, Peer, Quiet, Socket, rhythm_ends};
+use peer::{Came, Peer, Quiet, Socket, is_held_up, rhythm_ends};
 use record::{Moment, Parting, Termination, closes_idle, id_of};
 use step::{Bystander, Kernel, Step};
 
@@ -70,6 +71,9 @@ struct World {
     turns_asked: usize,
     turns_taken: usize,
     termination: Option<Termination>,
+    /// When a timer last went off, and whether one ever was so late that everything must have been held up.
+    rang_at: Option<Instant>,
+    held_up: bool,
     terminations: usize,
     /// What each termination that has resolved said of itself, and what it was.
     reports: Vec<(Report, Termination)>,
@@ -97,6 +101,8 @@ impl World {
             turns_asked: 0,
             turns_taken: 0,
             termination: None,
+            rang_at: None,
+            held_up: false,
             terminations: 0,
             reports: Vec::new(),
             history: Vec::new(),
@@ -226,9 +232,9 @@ impl World {
         Stats { connections: idle + active + upgraded, idle, active, upgraded, requests, tasks: self.tasks }
     }
 
-    /// Whether more goes on than a test leaves behind.
-    fn is_loaded(&self) -> bool {
-        self.open.values().filter(|peer| peer.is_lively(self.now)).count() > FEW
+    /// Whether more goes on than a test leaves behind, or went on then.
+    fn is_loaded(&self, at: Instant) -> bool {
+        self.open.values().filter(|peer| peer.is_lively(at)).count() > FEW
     }
 
     fn unused(&self) -> u32 {

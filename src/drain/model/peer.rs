@@ -38,6 +38,9 @@ pub(super) struct Peer {
     pub(super) idle_at_parting: bool,
     /// Until when its next request is to be expected, if the answer to its last one could not say close.
     pub(super) untold_until: Option<Instant>,
+    /// Everything was held up when its time was over, and until when it has more.
+    pub(super) excused: bool,
+    pub(super) more_until: Option<Instant>,
     /// Oldest first. What is lost behind FIN stays.
     pub(super) in_flight: VecDeque<Came>,
     /// Half a request has come.
@@ -96,6 +99,8 @@ impl Peer {
             unheard: true,
             idle_at_parting: false,
             untold_until: None,
+            excused: false,
+            more_until: None,
             in_flight: VecDeque::new(),
             receiving: false,
             unnoticed: false,
@@ -118,6 +123,13 @@ impl Peer {
             broken: false,
             cut: false,
             listed: false,
+        }
+    }
+
+    /// It has more time, once, if it turns out late that what it had is over.
+    pub(super) fn excuse(&mut self, over: Instant, now: Instant) {
+        if is_held_up(over, now) && !std::mem::replace(&mut self.excused, true) {
+            self.more_until = Some(now + HELD_UP_GETS);
         }
     }
 
@@ -181,6 +193,11 @@ pub(super) struct Quiet {
     pub(super) unused: bool,
     /// It has been surveyed.
     pub(super) looked_at: bool,
+}
+
+/// Whether it turns out so late that a time is over that everything must have been held up.
+pub(super) fn is_held_up(over: Instant, now: Instant) -> bool {
+    over + HELD_UP_FROM <= now
 }
 
 /// Until when another request is to be expected after the last one.

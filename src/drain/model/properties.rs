@@ -140,7 +140,9 @@ proptest! {
         before.into_iter().for_each(|step| world.play(step));
         world.terminate(plan);
         meanwhile.into_iter().for_each(|step| world.play(step));
-        let (watched_from, looks_from) = (world.history.len(), world.now);
+        // From here on timers go off in time, but some may have been late.
+        let more = if world.held_up { HELD_UP_GETS } else { Duration::ZERO };
+        let (watched_from, looks_from) = (world.history.len(), world.now + more);
         world.let_everything_hang();
         let idle = world.sockets(Peer::is_idle);
         assert!(idle.is_empty() && world.quiet.is_empty(), "{idle:?} and {:?}", world.quiet);
@@ -374,7 +376,11 @@ impl Termination {
             KeepAlive::Auto => expected,
             KeepAlive::For(_) => self.window_ends().filter(|_| peer.idle_at_parting),
         };
-        kept.max(peer.untold_until).max(peer.shows_until).max(peer.may_speak_until()).max(Some(parting.at))
+        kept.max(peer.untold_until)
+            .max(peer.shows_until)
+            .max(peer.may_speak_until())
+            .max(peer.more_until)
+            .max(Some(parting.at))
     }
 
     /// By when the last of those known by their number only is to be closed.

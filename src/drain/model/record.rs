@@ -6,6 +6,8 @@ use super::*;
 /// parted with.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parting {
+    /// When the delay was to be over.
+    pub(super) due: Instant,
     pub(super) at: Instant,
     /// More is going on than a test leaves behind.
     pub(super) loaded: bool,
@@ -78,6 +80,17 @@ impl Termination {
             KeepAlive::Auto => None,
             KeepAlive::For(length) => self.parting.map(|parting| parting.at + length.min(WINDOW_AT_MOST)),
         }
+    }
+
+    /// Until when an idle connection is expected to have another request, unless that is left to a window.
+    pub(super) fn expects_until(&self, peer: &Peer) -> Option<Instant> {
+        let parting = self.parting.filter(|_| self.keep_alive == KeepAlive::Auto)?;
+        let unheard = if peer.unheard { Some(parting.at + SPEAKS_WITHIN) } else { None };
+        let loaded = peer.idle_at_parting && parting.loaded;
+        let in_rhythm = peer.in_rhythm_until().filter(|&until| until > parting.due);
+        let expected = if loaded { in_rhythm.max(unheard) } else { None };
+        // What it was told since counts more than what it did before.
+        peer.untold_until.or(expected).max(peer.shows_until).max(peer.may_speak_until())
     }
 }
 

@@ -105,9 +105,11 @@ impl World {
 
     /// Now that everybody has been looked at, idle connections are parted with.
     fn say_that_they_are_surveyed(&mut self, all: bool) {
+        let due = self.termination.as_ref().and_then(|termination| termination.delayed_until).unwrap_or(self.now);
         let parting = Parting {
+            due,
             at: self.now,
-            loaded: self.is_loaded() || self.termination.as_ref().is_some_and(|termination| termination.was_loaded),
+            loaded: self.is_loaded(due) || self.termination.as_ref().is_some_and(|termination| termination.was_loaded),
             idle: self.sockets(Peer::is_idle).len() + self.quiet.len(),
         };
         self.drain.handle_surveyed(all, self.now);
@@ -116,7 +118,12 @@ impl World {
             && all
         {
             termination.parting = Some(parting);
-            self.open.values_mut().for_each(|peer| peer.idle_at_parting = peer.is_idle());
+            for peer in self.open.values_mut() {
+                peer.idle_at_parting = peer.is_idle();
+                if termination.expects_until(peer) > Some(parting.due) {
+                    peer.excuse(parting.due, parting.at);
+                }
+            }
         }
         self.obey();
     }

@@ -184,6 +184,40 @@ for (const transport of transports) {
       assert.equal((await terminated).graceful, true);
     });
 
+    for (const [reader, pause] of [
+      ['a request listener', (request, _response, paused) => request.once('data', () => paused(request.pause()))],
+      ['a stream listener', (_request, { stream }, paused) => stream.once('data', () => paused(stream.pause()))],
+    ]) {
+      for (const when of ['before', 'after']) {
+        it(`reads on where ${reader} has paused an upload, and answers ${when} terminate() is called`, async (test) => {
+          const [begun, go] = [gate(), gate()];
+          const { server, terminator } = await serve(test, transport, (request, response) => {
+            pause(request, response, async () => {
+              begun.open();
+              if (when === 'after') await go.passed;
+              response.writeHead(413).end('too much');
+            });
+          });
+          const { session, errors } = await connectSession(test, server);
+          const stream = session.request({ ':method': 'POST', ':path': '/' });
+          stream.on('error', (error) => errors.push(error));
+          const [answer, closed] = [text(stream), once(stream, 'close')];
+          // More than the window of a stream that is not read.
+          stream.end(Buffer.alloc(200_000));
+          await begun.passed;
+          if (when === 'before') assert.equal(await answer, 'too much');
+          const terminated = terminator.terminate();
+          await once(session, 'goaway');
+          go.open();
+          assert.equal(await answer, 'too much');
+          await closed;
+          assert.deepEqual(errors, []);
+          const { graceful, requests } = await terminated;
+          assert.deepEqual([graceful, requests], [true, { completed: 1, late: 0, cut: 0 }]);
+        });
+      }
+    }
+
     it('counts a handler that itself terminates', async (test) => {
       let terminated;
       const { server, terminator } = await serve(test, transport, (_request, response) => {

@@ -15,7 +15,7 @@ const { gone, manyServers } = require('./support/addresses');
 const { Client, connect, requestText } = require('./support/client');
 const { startProber } = require('./support/prober');
 const { startProgram } = require('./support/process');
-const { block, gatedHandler, serve } = require('./support/server');
+const { gatedHandler, serve } = require('./support/server');
 const { transports } = require('./support/transports');
 
 const root = path.join(__dirname, '..');
@@ -153,7 +153,7 @@ describe('a termination', () => {
       const terminated = terminator.terminate();
       const began = Date.now();
       // What is answered from here on was asked while JavaScript could not say anything.
-      block(300);
+      prober.blockUntilAnswered(8, 300);
       const answers = (await prober.stop()).filter(({ asked }) => asked > began);
       assert.ok(answers.length >= 4, `${answers.length} answers`);
       for (const { path: target, status, body } of answers) {
@@ -207,7 +207,7 @@ describe('a blocked event loop', () => {
     probes.signalReady();
     const prober = await startProber(test, probes.port, ['/livez', '/readyz', '/metrics']);
     const began = Date.now();
-    block(3000);
+    prober.blockUntilAnswered(102, 3000);
     const ended = Date.now();
     await until(async () => (await ask(probes, '/livez')).status === 200);
     const answers = await prober.stop();
@@ -235,7 +235,7 @@ describe('a blocked event loop', () => {
   it('is no stall with a threshold of Infinity', async (test) => {
     const probes = await open(test, { stallThreshold: Number.POSITIVE_INFINITY });
     const prober = await startProber(test, probes.port, ['/livez']);
-    block(500);
+    prober.blockUntilAnswered(10, 500);
     assert.deepEqual([...new Set((await prober.stop()).map(({ status }) => status))], [200]);
   });
 });

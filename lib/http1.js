@@ -91,9 +91,17 @@ function linger({ socket }) {
 function discardBody(socket) {
   const request = requestComingInOn(socket);
   if (request === null || request.complete) return request;
-  const readers = request.listenerCount('data') + request.listenerCount('readable');
-  if (readers === 0) request.resume();
+  if (!isRead(request)) request.resume();
   return request;
+}
+
+/**
+ * Whether somebody listens to what comes of a body.
+ *
+ * @param {import('node:stream').Readable} body
+ */
+function isRead(body) {
+  return body.listenerCount('data') + body.listenerCount('readable') > 0;
 }
 
 /**
@@ -141,4 +149,4 @@ function destroy({ accepted, socket, rest }) {
   rest?.destroy();
 }
 
-module.exports = { close, destroy, end, hearBody, hearOut, linger, saidClose, sayClose, sayKeepAlive };
+module.exports = { close, destroy, end, hearBody, hearOut, isRead, linger, saidClose, sayClose, sayKeepAlive };

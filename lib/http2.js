@@ -2,10 +2,12 @@
 
 const { setImmediate, setTimeout } = require('./early').timers;
 const http1 = require('./http1');
+const { handlersEndOf } = require('./internals');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('./connection').Stream} Stream */
 /** @typedef {import('node:http2').ServerHttp2Session} ServerHttp2Session */
+/** @typedef {import('node:http2').ServerHttp2Stream} ServerHttp2Stream */
 
 // Error codes (RFC 9113, section 7).
 const NO_ERROR = 0;
@@ -40,25 +42,43 @@ function ping({ session }, ponged) {
  * @param {Connection} connection
  * @param {() => void} closing called when no further streams are taken
  */
-function closeSession({ session }, closing) {
+function closeSession(connection, closing) {
+  const { session } = connection;
   if (session === null || session.closed || session.destroyed) return;
   session.goaway(NO_ERROR, HIGHEST_ID);
   // Node sends it before it runs an immediate, unless it is still writing.
-  setImmediate(closeOnceSent, session, closing);
+  setImmediate(closeOnceSent, connection, session, closing);
 }
 
 /**
+ * @param {Connection} connection
  * @param {ServerHttp2Session} session
  * @param {() => void} closing
  */
-function closeOnceSent(session, closing) {
+function closeOnceSent(connection, session, closing) {
   if (session.destroyed) return;
   if (session.state.outboundQueueSize !== 0) {
-    setTimeout(closeOnceSent, LOOK_AGAIN_AFTER, session, closing);
+    setTimeout(closeOnceSent, LOOK_AGAIN_AFTER, connection, session, closing);
     return;
   }
   session.close();
+  for (const stream of connection.streams?.keys() ?? []) {
+    if (stream.writableFinished) discardBody(stream);
+    else stream.once('finish', () => discardBody(stream));
+  }
   closing();
+}
+
+/**
+ * Lets the rest of a request be read whose answer has left, if its handler has stopped reading: before that its stream can't
+ * end. Not RST_STREAM with NO_ERROR, which is meant for it (RFC 9113, section 8.1): clients of Node 24 and before that have
+ * more to write don't close then.
+ *
+ * @param {ServerHttp2Stream} stream
+ */
+function discardBody(stream) {
+  const body = handlersEndOf(stream);
+  if (!http1.isRead(body)) body.resume();
 }
 
 /**

@@ -229,6 +229,20 @@ function sessionSetsOf(server) {
 }
 
 /**
+ * What the handler of a stream reads its request from: the stream, or the request object that reads it for `request`
+ * listeners.
+ *
+ * Without it, what such a handler has paused is waited for until the deadline.
+ *
+ * @param {import('node:http2').ServerHttp2Stream} stream
+ * @returns {import('node:stream').Readable}
+ */
+function handlersEndOf(stream) {
+  const key = Object.getOwnPropertySymbols(stream).find(({ description }) => description === 'request');
+  return (key && /** @type {any} */ (stream)[key]) ?? stream;
+}
+
+/**
  * The descriptor of a listener's or a connection's socket, or -1. It is good for this tick only: afterwards
  * the number may name another file.
  *
@@ -274,6 +288,7 @@ module.exports = {
   acceptedSockets,
   activeSockets,
   descriptorOf,
+  handlersEndOf,
   httpSockets,
   inputOn,
   isBoundHere,

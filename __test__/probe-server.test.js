@@ -631,7 +631,7 @@ describe('the probe server', () => {
     ['a gap in the paths', { paths: { livez: new Array(1) } }, invalidType, /"options\.paths\.livez\[0\]".*undefined$/],
     ['a gap in the terminators', { terminators: new Array(1) }, invalidType, /"options\.terminators\[0\]".*undefined$/],
     ['a path that is true', { paths: { livez: true } }, invalidType, /"options\.paths\.livez".*\(true\)$/],
-    ...['livez', '', '/live?z', '/a b', '/a#b', '/ü'].map((livez) => [
+    ...['livez', '', '/live?z', '/a b', '/a#b', '/a`b', '/ü'].map((livez) => [
       `the path '${livez}'`,
       { paths: { livez } },
       invalidValue,

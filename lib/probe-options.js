@@ -184,7 +184,7 @@ function parsePathsOf(name, value) {
 function parsePath(name, path) {
   if (typeof path !== 'string') throw invalidArgumentType(name, 'of type string', path);
   // Others can't be in a request.
-  if (!/^\/[!"$-;=@-~]*$/.test(path)) {
+  if (!/^\/[!"$-;=@-_a-~]*$/.test(path)) {
     throw invalidArgumentValue(name, path, "must begin with '/' and be a path as requests have it, without a query");
   }
   return path;

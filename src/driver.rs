@@ -5,9 +5,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::alarm::{Alarm, AlarmClock};
+use crate::clock::now;
 use crate::drain::{Action, ConnectionId, Drain, Finished, Phase, Plan, Report, Rhythm, Stats, Transport};
 use crate::kernel::Listener;
 use crate::watch::Watch;
@@ -293,11 +294,4 @@ impl Driver {
         self.update_watch();
         actions
     }
-}
-
-/// What time it is.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
-pub fn now() -> Instant {
-    Instant::now()
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use crate::alarm::{Alarm, AlarmClock};
-use crate::driver::now;
+use crate::clock::now;
 use crate::kernel::{self, signals::Signals};
 use crate::sync::{Mutex, global, lock};
 

@@ -13,7 +13,7 @@
 //!
 //! Every decision is made in [`drain`], a machine without input or output: it is told what happened
 //! and what time it is, and answers with actions. [`driver`] owns one machine per server, reads the
-//! clock and keeps the deadline with an [`alarm`] that does not depend on Node's event loop.
+//! [`clock`] and keeps the deadline with an [`alarm`] that does not depend on Node's event loop.
 //! [`kernel`] sees what Node does not: connections it has not accepted and bytes it has not read.
 //! [`chunked`] finds the end of a body before Node's parser has come to it.
 //! [`enforcement`] ends the process when JavaScript has failed to do so in time.
@@ -34,6 +34,7 @@
 pub mod alarm;
 pub mod binding;
 pub mod chunked;
+pub mod clock;
 pub mod drain;
 pub mod driver;
 pub mod enforcement;

@@ -10,7 +10,8 @@ use napi_derive::napi;
 use slab::Slab;
 
 use super::{Refusal, milliseconds, to_u32, with_driver};
-use crate::driver::{Driver, now};
+use crate::clock::now;
+use crate::driver::Driver;
 use crate::probe::health::{Check, Health, Open, Outcome, Server};
 use crate::probe::server::ProbeServer;
 use crate::probe::site::{Endpoint, Site};

@@ -35,7 +35,7 @@ const NO_SYN: [SockFilter; 4] = {
 /// Node's closing does not close the socket while it is held or watched, so don't keep it for longer than that. It ends
 /// in one of two ways, and the order of events decides which is right:
 ///
-/// - **The server goes on listening**: [`Listener::release`], or dropping. New connections begin again, unless the
+/// - **The server goes on listening**: drop it. New connections begin again, unless the
 ///   kernel permits no filter: what is put in its place takes CAP_NET_RAW to undo. So hold only what is about to close.
 /// - **The server has closed its descriptor**: [`Listener::close`]. Ours is the last one then, and the socket is
 ///   closed with the gate still shut. Opening the gate first would let connections in, only to reset them.
@@ -169,13 +169,10 @@ impl Listener {
         Ok(info[6])
     }
 
-    /// Lets new connections begin again, where that is permitted, and lets go of the socket. So does dropping.
-    pub fn release(self) {}
-
     /// Lets go of the socket after the server has closed it, without letting anything in before it is gone.
     ///
     /// Call it right after the server has closed its descriptor. If it has not, which is looked up, this is
-    /// [`Listener::release`]: a socket that is still served is not left behind shut where that can be helped.
+    /// the same as dropping it: a socket that is still served is not left behind shut where that can be helped.
     pub fn close(mut self) {
         if identity(self.descriptor).map_or(true, |identity| identity != self.identity) {
             self.gate = None;

@@ -38,11 +38,6 @@ impl Listener {
         match self.never {}
     }
 
-    /// Would let new connections in again.
-    pub fn release(self) {
-        match self.never {}
-    }
-
     /// Would let go of the socket for good.
     pub fn close(self) {
         match self.never {}

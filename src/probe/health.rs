@@ -194,8 +194,9 @@ impl Health {
     #[must_use]
     pub fn state(&self) -> &'static str {
         let states: Vec<_> = self.servers.iter().map(|server| server.seen().phase.name()).collect();
-        let first = ["draining", "delaying", "serving"].into_iter().find(|state| states.contains(state));
-        first.unwrap_or(if states.is_empty() { "serving" } else { "terminated" })
+        let first = [Phase::Draining, Phase::Delaying, Phase::Serving].map(Phase::name);
+        let first = first.into_iter().find(|state| states.contains(state));
+        first.unwrap_or(if states.is_empty() { Phase::Serving } else { Phase::Terminated }.name())
     }
 
     /// Why the process should be restarted.

@@ -10,12 +10,15 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use crate::drain::Phase;
+
 use super::health::Health;
 
 /// The media type of what [`encode`] gives.
 pub const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-const STATES: [&str; 4] = ["serving", "delaying", "draining", "terminated"];
+/// One of each name, in the order of their course.
+const STATES: [Phase; 4] = [Phase::Serving, Phase::Delaying, Phase::Draining, Phase::Terminated];
 
 /// Everything that is measured, as it is at `now`.
 ///
@@ -47,7 +50,7 @@ impl Collector for Measured {
         encoder.gauges(
             "http_terminator_state",
             "Which of its states the server is in: 1 for that one, 0 for the others",
-            STATES.map(|name| ([("state", name)], u32::from(name == state))),
+            STATES.map(Phase::name).map(|name| ([("state", name)], u32::from(name == state))),
         )?;
 
         let open: Vec<_> = health.servers().iter().map(|server| (server.protocol.as_str(), server.open())).collect();

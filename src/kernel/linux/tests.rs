@@ -153,7 +153,7 @@ fn watching_counts_too_and_keeps_nobody_out() {
             converse(client, &accept(&server));
             assert_eq!(watched.waiting().unwrap(), left);
         }
-        watched.release();
+        drop(watched);
         Listener::watch(server.as_raw_fd(), local).unwrap().close();
         goes_on_accepting(&server);
     }
@@ -166,7 +166,7 @@ fn watching_leaves_a_filter_of_somebody_else_alone() {
     let held = hold(&server).unwrap();
     let local = server.local_addr().unwrap();
     Listener::watch(server.as_raw_fd(), local).unwrap().close();
-    Listener::watch(server.as_raw_fd(), local).unwrap().release();
+    drop(Listener::watch(server.as_raw_fd(), local).unwrap());
     assert!(filtered(&server));
     drop(held);
 }
@@ -194,7 +194,7 @@ fn lets_nothing_new_in_and_loses_nothing_that_is_in() {
         converse(&queued, &accepted);
         assert_eq!(held.waiting().unwrap(), 0);
 
-        held.release();
+        drop(held);
         assert!(!filtered(&server));
         // One that comes now is in at once, the other when its SYN is repeated.
         let new = TcpStream::connect(local).unwrap();
@@ -242,7 +242,7 @@ fn connections_inherit_the_filter_for_good() {
     client.detach_filter().unwrap();
     let client = connected(client).unwrap();
     let serving = accept(&server);
-    held.release();
+    drop(held);
     assert!(!filtered(&serving_before));
     assert!(filtered(&serving));
     converse(&client, &serving);
@@ -451,7 +451,7 @@ fn refuses_what_this_process_has_twice() {
 #[test]
 fn a_number_that_is_used_again_is_left_alone() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
-    let end: [fn(Listener); 3] = [Listener::close, Listener::release, drop];
+    let end: [fn(Listener); 2] = [Listener::close, drop];
     for end in end {
         let server = listen();
         let local = server.local_addr().unwrap();

@@ -130,7 +130,7 @@ impl World {
                 }
                 // It is found, and looked at once more when it is to be closed as one that is known.
                 Some(peer) if peer.stirred => {
-                    peer.shows_until = Some(self.now);
+                    peer.stirs_at = Some(self.now);
                     self.find(socket);
                 }
                 Some(_) => self.close(socket),

@@ -49,6 +49,8 @@ pub(super) struct Peer {
     pub(super) unnoticed: bool,
     /// Something has come that is no request, but nobody has looked.
     pub(super) stirred: bool,
+    /// When that was found as it was to be closed as one of many. It becomes one that is known, and is looked at again.
+    pub(super) stirs_at: Option<Instant>,
     /// When that will have shown.
     pub(super) shows_until: Option<Instant>,
     /// The rest of a body is still coming, whose request is answered.
@@ -105,6 +107,7 @@ impl Peer {
             receiving: false,
             unnoticed: false,
             stirred: false,
+            stirs_at: None,
             shows_until: None,
             answered_early: false,
             body_until: None,

@@ -378,6 +378,7 @@ impl Termination {
         };
         kept.max(peer.untold_until)
             .max(peer.shows_until)
+            .max(peer.stirs_at)
             .max(peer.may_speak_until())
             .max(peer.more_until)
             .max(Some(parting.at))

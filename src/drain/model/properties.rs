@@ -140,8 +140,9 @@ proptest! {
         before.into_iter().for_each(|step| world.play(step));
         world.terminate(plan);
         meanwhile.into_iter().for_each(|step| world.play(step));
-        // From here on timers go off in time, but some may have been late.
-        let more = if world.held_up { HELD_UP_GETS } else { Duration::ZERO };
+        // From here on timers go off in time, but some may have been late, or be so already.
+        let is_late = world.drain.poll_timeout().is_some_and(|due| is_held_up(due, world.now));
+        let more = if world.held_up || is_late { HELD_UP_GETS } else { Duration::ZERO };
         let (watched_from, looks_from) = (world.history.len(), world.now + more);
         world.let_everything_hang();
         let idle = world.sockets(Peer::is_idle);

@@ -2,6 +2,7 @@
 
 const assert = require('node:assert/strict');
 const { fork } = require('node:child_process');
+const diagnosticsChannel = require('node:diagnostics_channel');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const http = require('node:http');
@@ -12,8 +13,11 @@ const { describe, it } = require('node:test');
 const { createHttpTerminator } = require('..');
 const { Client, connect, requestText } = require('./support/client');
 const { remoteCrowd } = require('./support/crowd');
-const { gatedHandler, serve, turn } = require('./support/server');
+const { block, gatedHandler, serve, turn } = require('./support/server');
 const { closeEverything, transports } = require('./support/transports');
+
+/** Longer than is waited for a moment in which nobody waits to be accepted. */
+const HELD_UP = 400;
 
 const [plain] = transports;
 const onLinux = { skip: process.platform !== 'linux' && 'what is looked at is in /proc' };
@@ -37,6 +41,21 @@ for (const transport of transports) {
       crowd.connectWhileBlocked(5, requestText(), { after: true });
       await terminator.terminate();
       assertAllServed(await crowd.ended(), 5);
+    });
+
+    it('is served though everything was held up as the listener was to close', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const crowd = await remoteCrowd(test, transport, server);
+      const holdUp = (message) => {
+        if (message.server !== server || message.phase !== 'draining') return;
+        crowd.connectWhileBlocked(20, requestText());
+        block(HELD_UP);
+      };
+      diagnosticsChannel.subscribe('http-terminator:phase', holdUp);
+      test.after(() => diagnosticsChannel.unsubscribe('http-terminator:phase', holdUp));
+      const report = await terminator.terminate();
+      assertAllServed(await crowd.ended(), 20);
+      assert.deepEqual(report.requests, { completed: 0, late: 20, cut: 0 });
     });
 
     it('is served under load, and nobody comes in after it', async (test) => {

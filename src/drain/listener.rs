@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::patience::more_time;
+
 /// How long to wait for a moment in which nobody waits to be accepted, where more come all the time. Where none can come,
 /// how long to wait for the next one to be accepted.
 pub const ACCEPT_AT_MOST: Duration = Duration::from_millis(250);
@@ -23,6 +25,8 @@ pub(super) enum Listener {
         /// How many wait, where that can be known.
         waiting: Option<u32>,
         hold: Hold,
+        /// Whether it was given more time once, as everything had been held up.
+        excused: bool,
         /// How many turns in a row have accepted none while that was not known, and whether the running one has
         /// accepted some.
         turns_without: u32,
@@ -48,7 +52,14 @@ pub(super) enum Hold {
 
 impl Listener {
     pub(super) fn accepting(until: Instant) -> Self {
-        Self::Accepting { until, waiting: None, hold: Hold::NotAsked, turns_without: 0, accepted: false }
+        Self::Accepting {
+            until,
+            waiting: None,
+            hold: Hold::NotAsked,
+            excused: false,
+            turns_without: 0,
+            accepted: false,
+        }
     }
 
     /// Whether new connections are to be held back from now on.
@@ -56,6 +67,7 @@ impl Listener {
     /// To find out whether that may be done takes a millisecond or more. A server that nobody is about to
     /// connect to closes in less.
     pub(super) fn handle_waiting(&mut self, now_waiting: Option<u32>, loaded: bool, now: Instant) -> bool {
+        self.excuse(now);
         let Self::Accepting { until, waiting, hold, .. } = self else { return false };
         let fewer = now_waiting.zip(*waiting).is_some_and(|(now_waiting, before)| now_waiting < before);
         *waiting = now_waiting;
@@ -66,14 +78,26 @@ impl Listener {
         let try_it = *hold == Hold::NotAsked && now_waiting.is_some_and(|waiting| waiting > 0 || loaded);
         if try_it {
             *hold = Hold::Asked;
+            *until = now + ACCEPT_AT_MOST;
         }
         try_it
     }
 
-    /// No further connection reaches it.
+    /// No further connection reaches it, so there is an end to those that wait.
     pub(super) fn handle_held(&mut self) {
         if let Self::Accepting { hold, .. } = self {
             *hold = Hold::Held;
+        }
+    }
+
+    /// Who was to be accepted in time that nobody had, is accepted now. Where more may come all the time, that is so once.
+    fn excuse(&mut self, now: Instant) {
+        if let Self::Accepting { until, hold, excused, .. } = self
+            && (*hold == Hold::Held || !*excused)
+            && let Some(more) = more_time(*until, now)
+        {
+            *until = more;
+            *excused = true;
         }
     }
 
@@ -83,7 +107,8 @@ impl Listener {
         }
     }
 
-    pub(super) fn handle_turned(&mut self) {
+    pub(super) fn handle_turned(&mut self, now: Instant) {
+        self.excuse(now);
         if let Self::Accepting { waiting, turns_without, accepted, .. } = self {
             // What is known says more than a turn; it may be known no longer in the next one.
             let tells_nothing = std::mem::take(accepted) || waiting.is_some();

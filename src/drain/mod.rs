@@ -535,7 +535,7 @@ impl Drain {
             self.cut(now);
             self.resolve_if_done(now);
         } else {
-            self.listener.handle_turned();
+            self.listener.handle_turned(now);
             if self.listener.is_done(now) {
                 self.close_listener();
             }

@@ -7,6 +7,8 @@
 //! So it has [`HELD_UP_GETS`] more: what was to be sent meanwhile comes now. An event loop that was blocked looks the same
 //! from here.
 //!
+//! The same holds of whoever waits to be accepted; see [`listener`](super::listener).
+//!
 //! It has that once, as a process that is stopped again and again would wait for ever. The deadline is not put off.
 
 use std::cmp::Reverse;
@@ -22,7 +24,7 @@ pub const HELD_UP_FROM: Duration = Duration::from_millis(20);
 pub const HELD_UP_GETS: Duration = Duration::from_millis(50);
 
 /// Until when there is more time, if that it was `over` is found so late that everybody must have been held up.
-fn more_time(over: Instant, now: Instant) -> Option<Instant> {
+pub(super) fn more_time(over: Instant, now: Instant) -> Option<Instant> {
     let is_late = now.saturating_duration_since(over) >= HELD_UP_FROM;
     is_late.then(|| now + HELD_UP_GETS)
 }

@@ -1327,6 +1327,48 @@ fn who_was_answered_and_not_told_to_go_is_closed_when_it_has_stopped_asking() {
     assert_eq!(scene.finish(id, KEPT_ALIVE), [Action::End(id)]);
 }
 
+/// A scene in which three wait to be accepted.
+fn scene_with_a_queue(held: bool) -> Scene {
+    let mut scene = Scene::new();
+    scene.terminate_within(None);
+    while scene.drain.poll_action().is_some() {}
+    scene.drain.handle_accept_queue(Some(3), scene.now);
+    assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
+    // It may take a while to find out how, and the machine may be held up meanwhile.
+    scene.now += SECOND;
+    if held {
+        scene.drain.handle_listener_held();
+    }
+    scene.drain.handle_accept_queue(Some(3), scene.now);
+    assert_eq!(scene.actions(), [Action::AwaitTurn]);
+    scene
+}
+
+#[test]
+fn who_waits_to_be_accepted_has_more_time_if_everything_was_held_up() {
+    let mut scene = scene_with_a_queue(false);
+    scene.now += HELD_UP_GETS - MILLISECOND;
+    scene.drain.handle_accept_queue(Some(3), scene.now);
+    assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    scene.now += SECOND;
+    scene.drain.handle_accept_queue(Some(3), scene.now);
+    assert_eq!(scene.actions(), [Action::CloseServer], "others may come for ever");
+}
+
+#[test]
+fn who_waits_to_be_accepted_is_whenever_that_is_if_nobody_follows() {
+    let mut scene = scene_with_a_queue(true);
+    for _ in 0..3 {
+        scene.now += SECOND;
+        scene.drain.handle_accept_queue(Some(3), scene.now);
+        assert_eq!(scene.turn(), [Action::AwaitTurn]);
+    }
+    // But not if the server takes nobody in.
+    scene.now += HELD_UP_GETS;
+    scene.drain.handle_accept_queue(Some(3), scene.now);
+    assert_eq!(scene.actions(), [Action::CloseServer]);
+}
+
 #[test]
 fn all_who_wait_are_accepted_however_long_it_takes_if_nobody_follows() {
     let mut scene = Scene::new();

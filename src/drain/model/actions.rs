@@ -68,6 +68,7 @@ impl World {
     fn hold_listener(&mut self) {
         if let Some(termination) = &mut self.termination {
             termination.holds += 1;
+            termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
         }
         // Where it can't be held, there is nothing new to say.
         if self.kernel.holds {

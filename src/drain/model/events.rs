@@ -417,6 +417,7 @@ impl World {
             endings: 0,
             reopened: false,
             accepts_until: None,
+            accepts_excused: false,
             parting: None,
             was_loaded: false,
             deadline: None,
@@ -449,6 +450,7 @@ impl World {
                 termination.endings += 1;
                 termination.accepts_after = Some(self.turns_asked);
                 termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+                termination.accepts_excused = false;
                 termination.said_to_wait = None;
                 termination.turns_without = 0;
                 termination.server_closed = false;

@@ -32,6 +32,8 @@ pub(super) struct Termination {
     pub(super) reopened: bool,
     /// By when the listener must close, whoever waits to be accepted.
     pub(super) accepts_until: Option<Instant>,
+    /// Whether that was put off, as everything had been held up.
+    pub(super) accepts_excused: bool,
     pub(super) parting: Option<Parting>,
     /// Whether there was load when the delay was over.
     pub(super) was_loaded: bool,

@@ -172,6 +172,7 @@ impl World {
             Kernel { tells: true, .. } => Some(count(&self.waiting)),
             Kernel { tells: false, .. } => None,
         };
+        self.excuse_who_waits();
         if let Some(termination) = &mut self.termination {
             // With nobody following, each one that is accepted brings the end nearer.
             if self.held && waiting.zip(termination.said_to_wait).is_some_and(|(now, before)| now < before) {
@@ -180,6 +181,18 @@ impl World {
             termination.said_to_wait = waiting;
         }
         self.drain.handle_accept_queue(waiting, self.now);
+    }
+
+    /// If they were to be accepted by now, but it turns out so late that everything must have been held up.
+    pub(super) fn excuse_who_waits(&mut self) {
+        let (now, held) = (self.now, self.held);
+        let Some(termination) = self.termination.as_mut().filter(|termination| termination.is_watching()) else {
+            return;
+        };
+        let was_held_up = termination.accepts_until.is_some_and(|until| is_held_up(until, now));
+        if was_held_up && (held || !std::mem::replace(&mut termination.accepts_excused, true)) {
+            termination.accepts_until = Some(now + HELD_UP_GETS);
+        }
     }
 
     fn count_in(&mut self, socket: Socket) {

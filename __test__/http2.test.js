@@ -4,7 +4,10 @@ const assert = require('node:assert/strict');
 const { once } = require('node:events');
 const http2 = require('node:http2');
 const net = require('node:net');
+const { Readable } = require('node:stream');
+const { pipeline } = require('node:stream/promises');
 const { describe, it } = require('node:test');
+const { setTimeout: delay } = require('node:timers/promises');
 const tls = require('node:tls');
 const { createHttpTerminator } = require('..');
 const { addressOf, Client } = require('./support/client');
@@ -229,19 +232,94 @@ for (const transport of transports) {
       assert.deepEqual((await terminated).requests, { completed: 1, late: 0, cut: 0 });
     });
 
-    it('does not wait for a stream that its client takes back', async (test) => {
-      const { handler, arrived } = gatedHandler();
-      const { server, terminator } = await serve(test, transport, handler);
+    for (const [how, takeBack] of [
+      ['with CANCEL', (stream) => stream.close(http2.constants.NGHTTP2_CANCEL)],
+      ['with NO_ERROR', (stream) => stream.close(NGHTTP2_NO_ERROR)],
+      ['by destroying it', (stream) => stream.destroy()],
+      ['by destroying it with an error', (stream) => stream.destroy(new Error('enough'))],
+      ['with its session', (stream) => stream.session.destroy(new Error('enough'))],
+    ]) {
+      for (const path of ['/never', '/begun']) {
+        it(`does not wait for ${path}, which its client takes back ${how}`, async (test) => {
+          const begun = gate();
+          const { server, terminator } = await serve(test, transport, (_request, response) => {
+            if (path === '/begun') response.write('first ');
+            begun.open();
+          });
+          // Of the session that its client has broken off.
+          server.on('sessionError', () => {});
+          const { session } = await connectSession(test, server);
+          const stream = session.request({ ':path': path });
+          stream.on('error', () => {});
+          await begun.passed;
+          if (path === '/begun') await once(stream, 'data');
+          const terminated = terminator.terminate();
+          await once(session, 'goaway');
+          takeBack(stream);
+          const { graceful, requests } = await terminated;
+          assert.deepEqual([graceful, requests], [true, { completed: 0, late: 0, cut: 0 }]);
+        });
+      }
+    }
+
+    it('lists a stream that an aborted pipeline has broken off as cut', async (test) => {
+      const [begun, aborted] = [gate(), new AbortController()];
+      const { server, terminator } = await serve(test, transport, (_request, response) => {
+        pipeline(new Readable({ read() {} }), response.stream, { signal: aborted.signal }).catch(() => {});
+        begun.open();
+      });
       const { session } = await connectSession(test, server);
-      const stream = session.request({ ':path': '/never' });
-      stream.on('error', () => {});
-      await arrived('/never');
+      session.request({ ':path': '/piped' }).on('error', () => {});
+      await begun.passed;
       const terminated = terminator.terminate();
       await once(session, 'goaway');
-      stream.close(http2.constants.NGHTTP2_CANCEL);
-      const report = await terminated;
-      assert.equal(report.graceful, true);
-      assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 0 });
+      aborted.abort();
+      const { cut, graceful, requests } = await terminated;
+      assert.deepEqual([graceful, requests, cut[0].url], [false, { completed: 0, late: 0, cut: 1 }, '/piped']);
+    });
+
+    it('lets Node reset an upload that was answered and that nobody has begun to read', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const { session, errors } = await connectSession(test, server);
+      const stream = session.request({ ':method': 'POST', ':path': '/unread' });
+      stream.on('error', (error) => errors.push(error));
+      const [answer, closed] = [text(stream), once(stream, 'close')];
+      stream.write('and it goes on');
+      await arrived('/unread');
+      const terminated = terminator.terminate();
+      await once(session, 'goaway');
+      open('/unread');
+      assert.equal(await answer, 'answer to /unread');
+      await closed;
+      assert.deepEqual(errors, []);
+      const { graceful, requests } = await terminated;
+      assert.deepEqual([graceful, requests], [true, { completed: 1, late: 0, cut: 0 }]);
+    });
+
+    it('ends what was pushed, though the session had been closed before', async (test) => {
+      const [pushing, closed] = [gate(), gate()];
+      let push;
+      const { server, terminator } = await serve(test, transport, ({ stream }, response) => {
+        stream.pushStream({ ':path': '/pushed' }, (_error, pushed) => {
+          push = pushed;
+          push.respond();
+          push.write('first ');
+          response.end();
+          pushing.open();
+        });
+      });
+      server.on('session', (session) => pushing.passed.then(() => closed.open(session.close())));
+      const { session } = await connectSession(test, server);
+      const pushed = new Promise((resolve) => session.once('stream', (stream) => resolve(text(stream))));
+      const request = session.request({ ':path': '/' });
+      await Promise.all([closed.passed, once(request.resume(), 'close')]);
+      const terminated = terminator.terminate();
+      // Longer than a session has to close that has nothing under way.
+      await delay(400);
+      push.end('last');
+      assert.equal(await pushed, 'first last');
+      assert.equal((await terminated).graceful, true);
     });
 
     it('destroys a hanging stream at the deadline, and names it', async (test) => {

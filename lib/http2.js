@@ -11,7 +11,6 @@ const { handlersEndOf } = require('./internals');
 
 // Error codes (RFC 9113, section 7).
 const NO_ERROR = 0;
-const INTERNAL_ERROR = 2;
 const CANCEL = 8;
 
 /** The highest id that a stream can have: a GOAWAY with it takes nothing back. */
@@ -44,7 +43,11 @@ function ping({ session }, ponged) {
  */
 function closeSession(connection, closing) {
   const { session } = connection;
-  if (session === null || session.closed || session.destroyed) return;
+  if (session === null || session.destroyed) return;
+  if (session.closed) {
+    closed(connection, closing);
+    return;
+  }
   session.goaway(NO_ERROR, HIGHEST_ID);
   // Node sends it before it runs an immediate, unless it is still writing.
   setImmediate(closeOnceSent, connection, session, closing);
@@ -62,7 +65,15 @@ function closeOnceSent(connection, session, closing) {
     return;
   }
   session.close();
-  for (const stream of connection.streams?.keys() ?? []) {
+  closed(connection, closing);
+}
+
+/**
+ * @param {Connection} connection whose session takes no further streams
+ * @param {() => void} closing
+ */
+function closed({ streams }, closing) {
+  for (const stream of streams?.keys() ?? []) {
     if (stream.writableFinished) discardBody(stream);
     else stream.once('finish', () => discardBody(stream));
   }
@@ -77,6 +88,8 @@ function closeOnceSent(connection, session, closing) {
  * @param {ServerHttp2Stream} stream
  */
 function discardBody(stream) {
+  // If nobody has begun to read, Node resets it like that all the same, and does not if somebody reads.
+  if (stream.readableFlowing === null && !stream.readableDidRead) return;
   const body = handlersEndOf(stream);
   if (!http1.isRead(body)) body.resume();
 }
@@ -112,16 +125,18 @@ function destroy(connection) {
  * @param {Stream} request
  */
 function isAnswered({ stream }) {
-  return stream.rstCode === NO_ERROR && stream.headersSent && stream.writableFinished;
+  return stream.rstCode === NO_ERROR && stream.headersSent && stream.writableFinished && !stream.aborted;
 }
 
 /**
- * Whether the stream was reset by its client, as far as the code tells: Node does not, but itself uses no others.
+ * Whether the stream was reset by its client, or broken off with its session. Node does not tell, but then it ends the
+ * answer itself, and does not if somebody here destroys the stream. `stream.close()` called here looks like a client's reset.
  *
  * @param {Stream} request
  */
-function isTakenBack({ stream: { rstCode } }) {
-  return rstCode !== NO_ERROR && rstCode !== INTERNAL_ERROR;
+function isTakenBack({ stream }) {
+  const { code } = /** @type {NodeJS.ErrnoException} */ (stream.errored ?? {});
+  return stream.writableFinished || code === 'ERR_HTTP2_SESSION_ERROR';
 }
 
 module.exports = { closeSession, destroy, isAnswered, isReceiving, isTakenBack, ping };

@@ -197,13 +197,46 @@ for (const transport of transports) {
         assert.equal((await terminated).graceful, true);
       });
 
-      it('is followed by the end even if its handler says keep-alive', async (test) => {
+      for (const [how, sayKeepAlive] of [
+        ['by setHeader()', (response) => response.setHeader('connection', 'Keep-Alive')],
+        ['in an object', (response) => response.writeHead(200, { Connection: 'keep-alive', Other: 'one' })],
+        ['in a list', (response) => response.writeHead(200, 'OK', ['Connection', 'keep-alive', 'Other', 'one'])],
+        [
+          'in a list of pairs',
+          (response) =>
+            response.writeHead(200, [
+              ['connection', 'keep-alive'],
+              ['Other', 'one'],
+            ]),
+        ],
+      ]) {
+        it(`says close even if its handler says keep-alive ${how}`, async (test) => {
+          const [begun, go] = [gate(), gate()];
+          const { server, terminator } = await serve(test, transport, async (_request, response) => {
+            begun.open();
+            await go.passed;
+            sayKeepAlive(response);
+            response.end('stubborn');
+          });
+          const client = await connect(transport, server);
+          await client.write(requestText());
+          await begun.passed;
+          const terminated = terminator.terminate();
+          go.open();
+          assert.equal(await client.ended, 'FIN');
+          const [{ body, headers }] = client.answers;
+          assert.deepEqual([body, headers.connection], ['stubborn', 'close']);
+          assert.equal(headers.other, how.startsWith('in') ? 'one' : undefined);
+          assert.equal((await terminated).graceful, true);
+        });
+      }
+
+      it('says what its handler says of the connection, if that is not keep-alive', async (test) => {
         const [begun, go] = [gate(), gate()];
         const { server, terminator } = await serve(test, transport, async (_request, response) => {
           begun.open();
           await go.passed;
-          response.writeHead(200, { Connection: 'keep-alive' });
-          response.end('stubborn');
+          response.writeHead(426, { Connection: 'upgrade', Upgrade: 'example' }).end();
         });
         const client = await connect(transport, server);
         await client.write(requestText());
@@ -211,7 +244,7 @@ for (const transport of transports) {
         const terminated = terminator.terminate();
         go.open();
         assert.equal(await client.ended, 'FIN');
-        assert.equal(client.answers[0].body, 'stubborn');
+        assert.equal(client.answers[0].headers.connection, 'upgrade');
         assert.equal((await terminated).graceful, true);
       });
 
@@ -772,10 +805,10 @@ for (const transport of transports) {
         assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
       });
 
-      it('may be followed by another such, whose handler says keep-alive', async (test) => {
+      it('may be followed by another such, which says close', async (test) => {
         const answered = gate();
         const { server, terminator } = await serve(test, transport, (request, response) => {
-          if (request.url !== '/last') response.setHeader('Connection', 'keep-alive');
+          if (request.url === '/early') response.setHeader('Connection', 'keep-alive');
           response.end(`answer to ${request.url}`, answered.open);
         });
         const client = await connect(transport, server);
@@ -785,13 +818,13 @@ for (const transport of transports) {
         const terminated = terminator.terminate();
         await client.write(`x${upload('/too')}x`);
         await client.until(/answer to \/too/);
-        await client.write(`x${requestText('/last')}`);
+        await client.write('x');
         assert.equal(await client.ended, 'FIN');
         assert.deepEqual(
           client.answers.map(({ headers }) => headers.connection),
-          ['keep-alive', 'keep-alive', 'close'],
+          ['keep-alive', 'close'],
         );
-        assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
+        assert.deepEqual((await terminated).requests, { completed: 0, late: 1, cut: 0 });
       });
 
       for (const [what, headers, first, rest] of [

@@ -20,8 +20,53 @@ function sayClose(connection) {
       request.connectionHeader = request.response.getHeader('Connection');
       request.saysClose = true;
       request.response.setHeader('Connection', 'close');
+      overrule(request);
     }
   }
+}
+
+/**
+ * Whoever says keep-alive in an answer, as proxies do that hand on the head of another one, does not know that the connection is
+ * about to close, and its client would send the next request into FIN. What a head says is known when it is written, so that is
+ * looked at, as libraries do that add to heads.
+ *
+ * @param {import('./connection').Request} request
+ */
+function overrule(request) {
+  const { response } = request;
+  if (request.isOverruled) return;
+  request.isOverruled = true;
+  const writeHead = /** @type {(...head: any[]) => any} */ (response.writeHead);
+  /** @param {any[]} head */
+  response.writeHead = function (...head) {
+    if (request.saysClose && saysKeepAlive(response.getHeader('Connection'))) response.setHeader('Connection', 'close');
+    return writeHead.apply(this, request.saysClose ? head.map(withoutKeepAlive) : head);
+  };
+}
+
+/** @param {unknown} value of a field */
+function saysKeepAlive(value) {
+  return /^\s*keep-alive\s*$/i.test(String(value));
+}
+
+/**
+ * @param {unknown} fields as `writeHead()` takes them: an object, or a list of pairs or of names and values in turn; or another
+ * of its arguments
+ */
+function withoutKeepAlive(fields) {
+  if (typeof fields !== 'object' || fields === null) return fields;
+  /**
+   * @param {unknown} name
+   * @param {unknown} value
+   */
+  const stays = (name, value) => !(/^connection$/i.test(String(name)) && saysKeepAlive(value));
+  if (!Array.isArray(fields)) return Object.fromEntries(Object.entries(fields).filter((field) => stays(...field)));
+  // Node takes pairs only where no field was set before.
+  const list = Array.isArray(fields[0]) ? fields.flat() : fields;
+  return list.filter((_, place) => {
+    const name = place - (place % 2);
+    return stays(list[name], list[name + 1]);
+  });
 }
 
 /** @param {Connection} connection */

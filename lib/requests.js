@@ -26,6 +26,8 @@ class Request {
   late = false;
   /** Whether we made its answer say close, and what it had said about the connection before. */
   saysClose = false;
+  /** Whether it says so even if its handler says otherwise. */
+  isOverruled = false;
   /** @type {ReturnType<ServerResponse['getHeader']>} */
   connectionHeader = undefined;
 

@@ -66,7 +66,8 @@ export interface HttpTerminatorOptions {
   /**
    * How long the server goes on accepting after `terminate()`, in milliseconds, until whoever routes
    * requests to it has noticed that it is about to go. Meanwhile every HTTP/1 answer says
-   * `Connection: close`. Calling `terminate()` again does not start it again.
+   * `Connection: close`. Calling `terminate()` again does not start it again. It is waited for even if the server does not
+   * listen: connections may be emitted on it by hand.
    *
    * @default 0
    */
@@ -341,7 +342,8 @@ export interface GracefulShutdownOptions {
   timeout?: number | undefined;
 
   /**
-   * Whether to end the process with `process.exit()`. If false, `process.exitCode` is set, the promise of `start()`
+   * Whether to end the process with `process.exit()`. A `process.exitCode` that is set and not 0 stays if all went well. If
+   * false, `process.exitCode` is set in the same way, the promise of `start()`
    * resolves, and all listeners are taken off; the process then ends when nothing keeps it alive, or as its next
    * signal says. That is also what becomes of `timeout` and of a second signal then: what is still running is given up,
    * and nothing further begins.
@@ -352,7 +354,7 @@ export interface GracefulShutdownOptions {
 
   /**
    * Whether an uncaught exception or an unhandled rejection starts a shutdown, with exit code 1. It is printed on
-   * stderr as Node would, but without the line of code. One that comes during a shutdown is printed, makes the exit code
+   * stderr as Node would, but without the line of code where Node has not put that into its stack already. One that comes during a shutdown is printed, makes the exit code
    * 1, and changes nothing else. What the process does after an uncaught exception may be wrong, so do this only if
    * the requests in flight are worth it.
    *
@@ -410,9 +412,12 @@ export interface GracefulShutdown {
 }
 
 export interface ShutdownReport {
-  /** Whether the exit code is 0. */
+  /** Whether all went well. */
   graceful: boolean;
-  /** 1 if a hook failed, a termination was not graceful, there was an uncaught exception, or it was forced. */
+  /**
+   * 1 if a hook failed, a termination was not graceful, there was an uncaught exception, or it was forced. If it is 0, the process
+   * exits with the `process.exitCode` that somebody has set, if any.
+   */
   exitCode: 0 | 1;
   /** What `start()` was called with, or the name of the signal, or the uncaught exception. */
   reason: unknown;

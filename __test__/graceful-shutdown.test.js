@@ -481,6 +481,39 @@ describe('a second signal', () => {
   }
 });
 
+for (const exit of [true, false]) {
+  it(`leaves an exit code that is set and not 0 alone if all goes well, with exit: ${exit}`, async (test) => {
+    const program = startProgram(
+      test,
+      `${serving()}
+      const shutdown = createGracefulShutdown({ terminators: [terminator], exit: ${exit} });
+      process.exitCode = 3;
+      process.once('SIGTERM', async () => {
+        const { exitCode, graceful } = await shutdown.start();
+        say([exitCode, graceful]);
+        process.removeAllListeners('disconnect');
+        process.disconnect();
+      });`,
+    );
+    await portOf(program);
+    program.signal('SIGTERM');
+    const { code, messages } = await program.ended;
+    assert.equal(code, 3);
+    assert.deepEqual(messages.at(-1), [0, true]);
+  });
+}
+
+it('takes any number of listeners on its signal without a warning', async (test) => {
+  const { signal } = createGracefulShutdown({ signals: [], exit: false });
+  const warnings = [];
+  const note = ({ message }) => warnings.push(message);
+  process.on('warning', note);
+  test.after(() => process.removeListener('warning', note));
+  for (let count = 0; count < 20; count += 1) signal.addEventListener('abort', () => {});
+  await turn();
+  assert.deepEqual(warnings, []);
+});
+
 describe('with exit: false', () => {
   for (const [what, hook, exitCode] of [
     ['0', '() => {}', 0],

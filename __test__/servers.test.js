@@ -3,10 +3,12 @@
 const assert = require('node:assert/strict');
 const { fork } = require('node:child_process');
 const { once } = require('node:events');
+const fs = require('node:fs');
 const http = require('node:http');
 const http2 = require('node:http2');
 const https = require('node:https');
 const net = require('node:net');
+const os = require('node:os');
 const path = require('node:path');
 const { describe, it } = require('node:test');
 const tls = require('node:tls');
@@ -305,6 +307,28 @@ it('a cluster worker ends without closing the listener of its siblings', async (
     await client.until(/worker 2/);
     client.socket.destroy();
   }
+  const exited = once(primary, 'exit');
+  primary.send('end');
+  await exited;
+});
+
+it('a cluster worker gives back what a busy primary had handed to it', {
+  skip: process.platform === 'win32' && 'workers accept by themselves',
+}, async (test) => {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'http-terminator-'));
+  test.after(() => fs.rmSync(directory, { recursive: true }));
+  const primary = fork(path.join(__dirname, 'support', 'busy-primary.js'), [path.join(directory, 'ended')]);
+  test.after(() => primary.kill());
+  const [{ port, first }] = await once(primary, 'message');
+  primary.send('be busy');
+  await once(primary, 'message');
+  const clients = await Promise.all(Array.from({ length: 6 }, () => connectTo(test, port)));
+  for (const client of clients) await client.write(requestText());
+  const ended = once(primary, 'message');
+  process.kill(first, 'SIGTERM');
+  for (const client of clients) await client.until(/served/);
+  const [{ code }] = await ended;
+  assert.equal(code, 0);
   const exited = once(primary, 'exit');
   primary.send('end');
   await exited;

@@ -1,5 +1,6 @@
 // From a signal to the exit of the process: hooks, terminators, hooks, exit.
 
+const { setMaxListeners } = require('node:events');
 const fs = require('node:fs');
 const os = require('node:os');
 // Not the global one, which test runners replace by one that stands still.
@@ -94,6 +95,8 @@ class Shutdown {
 
   /** @param {import('./shutdown-options').ShutdownOptions} options */
   constructor(options) {
+    // One listener for each request that is long is what it is for.
+    setMaxListeners(0, this.#controller.signal);
     this.#options = options;
     this.#terminations = options.terminators.map(() => null);
     this.#listeners = options.signals.map((name) => [name, () => this.#signalled(name)]);
@@ -262,7 +265,8 @@ class Shutdown {
     // A hook that is given up must not keep the process.
     clearTimeout(this.#hookTimer);
     const exitCode = this.#exitCode;
-    process.exitCode = exitCode;
+    // A failure that somebody has noted before remains one.
+    if (exitCode === FORCED || !Number(process.exitCode)) process.exitCode = exitCode;
     this.#resolve({
       graceful: exitCode === GRACEFUL,
       exitCode,
@@ -285,7 +289,7 @@ class Shutdown {
 
   #exit() {
     try {
-      process.exit(this.#exitCode);
+      process.exit(process.exitCode);
     } catch (error) {
       // Thrown by whoever has replaced it, as test runners do.
       if (!isExiting()) throw error;

@@ -10,6 +10,7 @@ const { Intake } = require('./intake');
 const { activeSockets, responseOn } = require('./internals');
 const listener = require('./listener');
 const { isObserved, publish } = require('./observer');
+const { whenPrimaryKnows } = require('./primary');
 const { arrivingAfter, intakeOf, isReceiving, isSilent, mayBeNothing } = require('./receiving');
 const { Request, isFollowed, requestsOn } = require('./requests');
 const { Survey } = require('./survey');
@@ -60,6 +61,9 @@ class Termination {
   #turning = false;
   /** Whether it has called the server's own `close()`, and that has returned, or settled if it is asynchronous. */
   hasClosedServer = false;
+  /** @type {Promise<void> | null} when the primary of a cluster knows, too */
+  #primaryKnows = null;
+  #hasResolved = false;
   /** @type {(outcome: Outcome | Promise<never>) => void} */
   #resolve = () => {};
   /**
@@ -142,7 +146,13 @@ class Termination {
     // It closes after its last connection, of which not all were followed. Those that somebody has emitted by hand it does
     // not know, and they are still open.
     this.#survey.forgetDestroyed();
-    this.perform(native.serverClosed(this.#key));
+    if (this.#primaryKnows === null) this.perform(native.serverClosed(this.#key));
+    else this.#primaryKnows.then(() => this.#primaryKnew());
+  }
+
+  #primaryKnew() {
+    // It may have resolved meanwhile, and the server may be ended once more.
+    if (!this.#hasResolved) this.perform(native.serverClosed(this.#key));
   }
 
   /** @param {Connection} connection on which the TLS handshake has just ended */
@@ -383,6 +393,7 @@ class Termination {
     } catch (error) {
       this.#closeFailed(error);
     }
+    this.#primaryKnows = whenPrimaryKnows();
     this.perform(native.listenerClosed(this.#key));
   }
 
@@ -446,6 +457,7 @@ class Termination {
   }
 
   #resolved() {
+    this.#hasResolved = true;
     const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
     this.#attachment.terminated();
     // Test runners look for what a suite has left behind as soon as its last hook has resolved.

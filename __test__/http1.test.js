@@ -198,16 +198,19 @@ for (const transport of transports) {
       });
 
       for (const [how, sayKeepAlive] of [
-        ['by setHeader()', (response) => response.setHeader('connection', 'Keep-Alive')],
-        ['in an object', (response) => response.writeHead(200, { Connection: 'keep-alive', Other: 'one' })],
-        ['in a list', (response) => response.writeHead(200, 'OK', ['Connection', 'keep-alive', 'Other', 'one'])],
+        ['by setHeader()', (response) => response.setHeader('connection', 'Keep-Alive, Other')],
+        ['in an object', (response) => response.writeHead(200, { Connection: 'keep-alive', 'Set-Cookie': ['1', '2'] })],
+        [
+          'in a list',
+          (response) =>
+            response.writeHead(200, 'OK', ['Connection', 'keep-alive', 'Set-Cookie', '1', 'set-cookie', '2']),
+        ],
         [
           'in a list of pairs',
-          (response) =>
-            response.writeHead(200, [
-              ['connection', 'keep-alive'],
-              ['Other', 'one'],
-            ]),
+          (response) => {
+            const cookies = [1, 2].map((value) => ['Set-Cookie', String(value)]);
+            response.writeHead(200, [['connection', 'keep-alive'], ...cookies]);
+          },
         ],
       ]) {
         it(`says close even if its handler says keep-alive ${how}`, async (test) => {
@@ -226,10 +229,37 @@ for (const transport of transports) {
           assert.equal(await client.ended, 'FIN');
           const [{ body, headers }] = client.answers;
           assert.deepEqual([body, headers.connection], ['stubborn', 'close']);
-          assert.equal(headers.other, how.startsWith('in') ? 'one' : undefined);
+          const cookies = [...client.received.matchAll(/^set-cookie: (.*)$/gim)].map(([, value]) => value.trim());
+          assert.deepEqual(cookies, how.startsWith('in') ? ['1', '2'] : []);
           assert.equal((await terminated).graceful, true);
         });
       }
+
+      it('takes lists of pairs also when another request turns out to follow', async (test) => {
+        const [begun, go] = [gate(), gate()];
+        const { server, terminator } = await serve(test, transport, async (request, response) => {
+          begun.open();
+          await go.passed;
+          response.writeHead(200, [['Content-Length', String(request.url.length)]]).end(request.url);
+        });
+        const client = await connect(transport, server);
+        await client.write(requestText('/first'));
+        await begun.passed;
+        const terminated = terminator.terminate();
+        const came = once(server, 'request');
+        await client.write(requestText('/second'));
+        await came;
+        go.open();
+        assert.equal(await client.ended, 'FIN');
+        assert.deepEqual(
+          client.answers.map(({ body, headers }) => [body, headers.connection]),
+          [
+            ['/first', 'keep-alive'],
+            ['/second', 'close'],
+          ],
+        );
+        assert.equal((await terminated).graceful, true);
+      });
 
       it('says what its handler says of the connection, if that is not keep-alive', async (test) => {
         const [begun, go] = [gate(), gate()];

@@ -24,6 +24,8 @@ const INITIAL_WINDOW_SIZE = 4;
 const [AUTHORITY, GET, POST, PATH, SCHEME_HTTPS] = [1, 2, 3, 4, 7];
 /** 2^30 bytes. */
 const WINDOW = Buffer.from([0x40, 0, 0, 0]);
+/** Twice as much as a client of Node takes that does not read. */
+const WINDOW_AND_MORE = Buffer.alloc(128 * 1024);
 
 for (const transport of transports) {
   /** A client that keeps count of what goes wrong. */
@@ -261,6 +263,21 @@ for (const transport of transports) {
         });
       }
     }
+
+    it('does not wait for a download that its client takes back before it has left', async (test) => {
+      const { server, terminator } = await serve(test, transport, (_request, response) =>
+        response.end(WINDOW_AND_MORE),
+      );
+      const { session } = await connectSession(test, server);
+      const stream = session.request({ ':path': '/' }).pause();
+      stream.on('error', () => {});
+      await once(stream, 'response');
+      const terminated = terminator.terminate();
+      await once(session, 'goaway');
+      stream.close(http2.constants.NGHTTP2_CANCEL);
+      const { graceful, requests } = await terminated;
+      assert.deepEqual([graceful, requests], [true, { completed: 0, late: 0, cut: 0 }]);
+    });
 
     it('lists a stream that an aborted pipeline has broken off as cut', async (test) => {
       const [begun, aborted] = [gate(), new AbortController()];

@@ -38,35 +38,41 @@ function overrule(request) {
   request.isOverruled = true;
   const writeHead = /** @type {(...head: any[]) => any} */ (response.writeHead);
   /** @param {any[]} head */
-  response.writeHead = function (...head) {
-    if (request.saysClose && saysKeepAlive(response.getHeader('Connection'))) response.setHeader('Connection', 'close');
-    return writeHead.apply(this, request.saysClose ? head.map(withoutKeepAlive) : head);
+  response.writeHead = function (status, ...head) {
+    const close = request.saysClose;
+    if (close && saysKeepAlive(response.getHeader('Connection'))) response.setHeader('Connection', 'close');
+    return writeHead.call(this, status, ...head.map((fields) => foldFields(fields, close)));
   };
 }
 
 /** @param {unknown} value of a field */
 function saysKeepAlive(value) {
-  return /^\s*keep-alive\s*$/i.test(String(value));
+  return /(^|,)\s*keep-alive\s*(,|$)/i.test(String(value));
 }
 
 /**
- * @param {unknown} fields as `writeHead()` takes them: an object, or a list of pairs or of names and values in turn; or another
- * of its arguments
+ * The fields of a head by their names. Where one has been set before, as we have, Node does not take pairs, and Node 20 of
+ * several fields in a list that have one name the last only.
+ *
+ * @param {unknown} fields as `writeHead()` takes them: an object, or a list of pairs or of names and values in turn. Whatever else
+ * it takes, or does not, is left as it is
+ * @param {boolean} close whether what says keep-alive is left out
  */
-function withoutKeepAlive(fields) {
+function foldFields(fields, close) {
   if (typeof fields !== 'object' || fields === null) return fields;
-  /**
-   * @param {unknown} name
-   * @param {unknown} value
-   */
-  const stays = (name, value) => !(/^connection$/i.test(String(name)) && saysKeepAlive(value));
-  if (!Array.isArray(fields)) return Object.fromEntries(Object.entries(fields).filter((field) => stays(...field)));
-  // Node takes pairs only where no field was set before.
-  const list = Array.isArray(fields[0]) ? fields.flat() : fields;
-  return list.filter((_, place) => {
-    const name = place - (place % 2);
-    return stays(list[name], list[name + 1]);
-  });
+  const list = Array.isArray(fields) ? fields : Object.entries(fields);
+  const isOfPairs = Array.isArray(list[0]);
+  if (!isOfPairs && list.length % 2 === 1) return fields;
+  /** @type {Map<string, [name: string, value: unknown]>} */
+  const folded = new Map();
+  for (let place = 0; place < list.length; place += isOfPairs ? 1 : 2) {
+    const [name, value] = isOfPairs ? list[place] : [list[place], list[place + 1]];
+    const key = String(name).toLowerCase();
+    if (close && key === 'connection' && saysKeepAlive(value)) continue;
+    const known = folded.get(key);
+    folded.set(key, known === undefined ? [name, value] : [known[0], [known[1], value].flat()]);
+  }
+  return Object.fromEntries(folded.values());
 }
 
 /** @param {Connection} connection */

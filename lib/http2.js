@@ -136,7 +136,9 @@ function isAnswered({ stream }) {
  */
 function isTakenBack({ stream }) {
   const { code } = /** @type {NodeJS.ErrnoException} */ (stream.errored ?? {});
-  return stream.writableFinished || code === 'ERR_HTTP2_SESSION_ERROR';
+  // What has yet to leave is not ended, but Node makes no error of it either.
+  const isReset = stream.rstCode !== NO_ERROR && !stream.errored;
+  return stream.writableFinished || isReset || code === 'ERR_HTTP2_SESSION_ERROR';
 }
 
 module.exports = { closeSession, destroy, isAnswered, isReceiving, isTakenBack, ping };

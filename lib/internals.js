@@ -284,6 +284,19 @@ function isBoundHere(server) {
   return isBound && cluster.isPrimary;
 }
 
+/**
+ * Whether connections are accepted by the primary of a cluster, and handed to this process: then what stands for the listener has
+ * no descriptor, not even -1.
+ *
+ * Without it, a worker does not wait until the primary knows that its listener has closed.
+ *
+ * @param {Server} server
+ */
+function isAcceptedByPrimary(server) {
+  const { _handle } = /** @type {any} */ (server);
+  return process.connected === true && _handle !== null && typeof _handle === 'object' && !('fd' in _handle);
+}
+
 module.exports = {
   acceptedSockets,
   activeSockets,
@@ -291,6 +304,7 @@ module.exports = {
   handlersEndOf,
   httpSockets,
   inputOn,
+  isAcceptedByPrimary,
   isBoundHere,
   isExiting,
   isLast,

@@ -7,7 +7,7 @@ const { native, timers } = require('./early');
 const http1 = require('./http1');
 const http2 = require('./http2');
 const { Intake } = require('./intake');
-const { activeSockets, responseOn } = require('./internals');
+const { activeSockets, isAcceptedByPrimary, responseOn } = require('./internals');
 const listener = require('./listener');
 const { isObserved, publish } = require('./observer');
 const { whenPrimaryKnows } = require('./primary');
@@ -385,6 +385,7 @@ class Termination {
       this.hasClosedServer = true;
     };
     this.hasClosedServer = false;
+    const isHandedOver = isAcceptedByPrimary(this.#server);
     try {
       // Also if it does not listen: it may be about to, which Node takes back, and it says `close` all the same.
       const closing = listener.close(this.#server);
@@ -393,7 +394,7 @@ class Termination {
     } catch (error) {
       this.#closeFailed(error);
     }
-    this.#primaryKnows = whenPrimaryKnows();
+    this.#primaryKnows = isHandedOver ? whenPrimaryKnows() : null;
     this.perform(native.listenerClosed(this.#key));
   }
 

@@ -30,7 +30,9 @@ async function lead() {
 
 function work() {
   const server = http.createServer((_request, response) => response.end('served'));
-  const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+  // The primary is asked for each of them, and must not take these questions for one.
+  const other = http.createServer().listen(0, '127.0.0.1');
+  const terminator = createHttpTerminator({ server: [server, other], httpResponseTimeout: 60_000 });
   server.once('close', () => fs.writeFileSync(flag, ''));
   process.once('SIGTERM', async () => {
     await terminator.terminate();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::connection::Course;
 use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
+use super::patience::HELD_UP_GETS;
 use super::{Action, ConnectionId, Drain, KeepAlive, Phase};
 
 /// How many idle connections are closed in one turn of the event loop.
@@ -18,13 +19,13 @@ impl Drain {
     pub(super) fn part_with_idle(&mut self, now: Instant) {
         // It may have been found late, and may take a while to read what had come.
         let due = self.due.unwrap_or(now);
+        self.quiet_excused = false;
         let mut idle = self.ids();
         idle.retain(|&id| self.connections[id].is_idle());
         match self.keep_alive {
             KeepAlive::Auto => {
                 let loaded = self.is_under_load(due);
                 self.unused_until = if loaded { Some(now + SPEAKS_WITHIN) } else { None };
-                self.unused_excused = false;
                 for id in idle {
                     let expected = self.expected_until(id, loaded, due, now);
                     self.keep_until(id, expected, now);
@@ -47,7 +48,9 @@ impl Drain {
     /// Until when a request is to be expected on a connection, if one was when idle ones were `due` to be parted with.
     fn expected_until(&mut self, id: ConnectionId, loaded: bool, due: Instant, now: Instant) -> Option<Instant> {
         let expected = self.connections[id].expected_until(loaded, due, now)?;
-        Some(expected).max(self.excuse(id, due, now))
+        // Who has more time anyway may need to be excused later.
+        let until = if now + HELD_UP_GETS > expected { self.excuse(id, due, now) } else { None };
+        Some(expected).max(until)
     }
 
     /// Whether the server is under load, so that idle connections are waited for, or was when the delay was over.
@@ -121,7 +124,7 @@ impl Drain {
 
     /// Closes as many idle connections as one turn may take, and asks for another turn if some are left.
     pub(super) fn close_some(&mut self, now: Instant) {
-        self.lose_patience_with_unused(now);
+        self.lose_patience_with_quiet(now);
         let quiet = self.quiet_due(now);
         let mut left = CLOSES_PER_TURN;
         if quiet > 0 {

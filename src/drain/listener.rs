@@ -68,12 +68,13 @@ impl Listener {
     /// connect to closes in less.
     pub(super) fn handle_waiting(&mut self, now_waiting: Option<u32>, loaded: bool, now: Instant) -> bool {
         self.excuse(now);
-        let Self::Accepting { until, waiting, hold, .. } = self else { return false };
+        let Self::Accepting { until, waiting, hold, excused, .. } = self else { return false };
         let fewer = now_waiting.zip(*waiting).is_some_and(|(now_waiting, before)| now_waiting < before);
         *waiting = now_waiting;
         if *hold == Hold::Held && fewer {
             // There is an end to them. On a busy machine, it may take a while to come.
             *until = now + ACCEPT_AT_MOST;
+            *excused = false;
         }
         let try_it = *hold == Hold::NotAsked && now_waiting.is_some_and(|waiting| waiting > 0 || loaded);
         if try_it {
@@ -85,15 +86,18 @@ impl Listener {
 
     /// No further connection reaches it, so there is an end to those that wait.
     pub(super) fn handle_held(&mut self) {
-        if let Self::Accepting { hold, .. } = self {
+        if let Self::Accepting { hold, excused, .. } = self {
             *hold = Hold::Held;
+            // To find out how may have taken a while.
+            *excused = false;
         }
     }
 
-    /// Who was to be accepted in time that nobody had, is accepted now. Where more may come all the time, that is so once.
+    /// Who was to be accepted in time that nobody had, is accepted now. That is so once, unless it turns out that there is an
+    /// end to them.
     fn excuse(&mut self, now: Instant) {
-        if let Self::Accepting { until, hold, excused, .. } = self
-            && (*hold == Hold::Held || !*excused)
+        if let Self::Accepting { until, excused, .. } = self
+            && !*excused
             && let Some(more) = more_time(*until, now)
         {
             *until = more;

@@ -142,8 +142,8 @@ pub struct Drain {
     window: Option<Window>,
     /// Until when those quiet ones are kept that were never used, if it has not.
     unused_until: Option<Instant>,
-    /// Whether these were given more time once, as they had been held up.
-    unused_excused: bool,
+    /// Whether the time of the quiet ones was over once, and they were given more if they had been held up.
+    quiet_excused: bool,
     /// Idle connections that wait for their turn to be closed.
     to_close: VecDeque<ConnectionId>,
     turn: Turn,

@@ -15,6 +15,8 @@ use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 use super::connection::Course;
+use super::keep_alive::Window;
+use super::termination::Turn;
 use super::{ConnectionId, Drain};
 
 /// How late it must be found that somebody's time is over. A busy loop is late by less, one that was stopped by more.
@@ -53,7 +55,10 @@ impl Drain {
                 None => self.go_on_without(id, now),
             }
         }
-        self.lose_patience_with_unused(now);
+        // Otherwise the turn does that.
+        if self.turn == Turn::NotAwaited {
+            self.lose_patience_with_quiet(now);
+        }
     }
 
     /// Until when a connection has more time, if it was held up when that was `over`, and was not excused before.
@@ -64,11 +69,15 @@ impl Drain {
         Some(until)
     }
 
-    /// The same for those quiet ones that were never used: their time is over for all of them at once.
-    pub(super) fn lose_patience_with_unused(&mut self, now: Instant) {
-        if let Some(over) = self.unused_until.filter(|&until| until <= now) {
-            self.unused_until = more_time(over, now).filter(|_| !self.unused_excused);
-            self.unused_excused = true;
+    /// The same for the quiet ones, whose time is over for all of them at once: those that were never used, or in a window.
+    pub(super) fn lose_patience_with_quiet(&mut self, now: Instant) {
+        let ends = self.window.map(Window::end).or(self.unused_until);
+        let Some(over) = ends.filter(|&until| until <= now && self.quiet > 0 && !self.quiet_excused) else { return };
+        self.quiet_excused = true;
+        let Some(until) = more_time(over, now) else { return };
+        match &mut self.window {
+            Some(window) => window.length = until - window.began,
+            None => self.unused_until = Some(until),
         }
     }
 

@@ -1157,6 +1157,54 @@ fn those_that_were_never_used_have_more_time_if_they_were_held_up() {
 }
 
 #[test]
+fn those_that_were_never_used_have_it_too_if_the_loop_turns_before_a_timer_goes_off() {
+    let mut scene = Scene::new();
+    for _ in 0..2 {
+        let busy = [0; FEW + 1].map(|_| scene.active(Transport::Plain, 1));
+        scene.drain.handle_quiet(5, 5, scene.now);
+        assert_eq!(scene.terminate_by_rhythm(), []);
+        scene.now += SPEAKS_WITHIN + HELD_UP_FROM;
+        let late = scene.drain.handle_found(Transport::Plain, true, None);
+        assert_eq!(scene.turn(), [Action::AwaitTurn, Action::Close(late)], "which has asked for a turn");
+        assert_eq!(scene.pass(HELD_UP_GETS), [Action::AwaitTurn]);
+        assert_eq!(scene.turn(), [Action::CloseQuiet(5)]);
+        scene.drain.handle_quiet_closed(5, 0, 0, scene.now);
+        busy.into_iter().chain([late]).for_each(|id| drop(scene.close(id)));
+        assert_eq!(scene.server_closed(), [Action::Resolve]);
+        scene.drain.handle_listening(scene.now);
+    }
+}
+
+#[test]
+fn quiet_ones_in_a_window_have_more_time_if_they_were_held_up_at_its_end() {
+    let mut scene = Scene::new();
+    scene.drain.handle_quiet(70, 0, scene.now);
+    scene.terminate_keeping(KeepAlive::For(SECOND), None);
+    scene.actions();
+    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.pass(SECOND + HELD_UP_FROM), []);
+    assert_eq!(scene.pass(HELD_UP_GETS - MILLISECOND), []);
+    assert_eq!(scene.pass(MILLISECOND + HELD_UP_FROM), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseQuiet(CLOSES_PER_TURN), Action::AwaitTurn]);
+    scene.drain.handle_quiet_closed(CLOSES_PER_TURN, 6, 0, scene.now);
+    scene.now += SECOND;
+    assert_eq!(scene.turn(), [Action::CloseQuiet(6)]);
+}
+
+#[test]
+fn who_has_more_time_anyway_is_excused_when_that_is_over() {
+    let mut scene = Scene::new();
+    let ids = [0; FEW + 1].map(|_| scene.rhythmic(100 * MILLISECOND, MILLISECOND));
+    scene.terminate_keeping(KeepAlive::Auto, None);
+    scene.actions();
+    scene.now += HELD_UP_FROM;
+    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.pass(SECOND), []);
+    assert_eq!(scene.pass(HELD_UP_GETS), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), ids.map(Action::Close));
+}
+
+#[test]
 fn a_session_that_was_held_up_has_more_time_to_acknowledge() {
     let mut scene = Scene::new();
     let id = scene.open(Transport::Plain);
@@ -1358,15 +1406,32 @@ fn who_waits_to_be_accepted_has_more_time_if_everything_was_held_up() {
 #[test]
 fn who_waits_to_be_accepted_is_whenever_that_is_if_nobody_follows() {
     let mut scene = scene_with_a_queue(true);
-    for _ in 0..3 {
+    for waiting in [2, 1] {
         scene.now += SECOND;
-        scene.drain.handle_accept_queue(Some(3), scene.now);
+        scene.accept(Transport::Plain);
+        scene.drain.handle_accept_queue(Some(waiting), scene.now);
         assert_eq!(scene.turn(), [Action::AwaitTurn]);
     }
     // But not if the server takes nobody in.
-    scene.now += HELD_UP_GETS;
-    scene.drain.handle_accept_queue(Some(3), scene.now);
-    assert_eq!(scene.actions(), [Action::CloseServer]);
+    for expected in [vec![Action::AwaitTurn], vec![Action::CloseServer]] {
+        scene.now += SECOND;
+        scene.drain.handle_accept_queue(Some(1), scene.now);
+        let actions = scene.turn();
+        assert_eq!(actions[..1], expected[..1]);
+    }
+}
+
+#[test]
+fn where_nobody_knows_who_waits_two_turns_show_it_after_a_standstill_too() {
+    let mut scene = Scene::new();
+    scene.terminate_within(None);
+    while scene.drain.poll_action().is_some() {}
+    scene.drain.handle_accept_queue(None, scene.now);
+    scene.now += SECOND;
+    scene.accept(Transport::Plain);
+    let turns = [scene.turn(), scene.turn(), scene.turn()];
+    let closes = turns.map(|actions| actions.contains(&Action::CloseServer));
+    assert_eq!(closes, [false, false, true], "others may wait behind the one that was accepted");
 }
 
 #[test]

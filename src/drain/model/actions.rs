@@ -73,6 +73,9 @@ impl World {
         // Where it can't be held, there is nothing new to say.
         if self.kernel.holds {
             self.held = true;
+            if let Some(termination) = &mut self.termination {
+                termination.accepts_excused = false;
+            }
             self.drain.handle_listener_held();
             self.say_who_waits();
             self.obey();

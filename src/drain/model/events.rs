@@ -489,7 +489,9 @@ impl World {
         let Some(termination) = &self.termination else { return };
         let turns_out = |over: &Instant| Some(*over) > rang_at && *over <= now;
         for peer in self.open.values_mut().filter(|peer| peer.id.is_some()) {
-            if let Some(over) = termination.expects_until(peer).filter(turns_out) {
+            if let Some(over) = termination.expects_until(peer).filter(turns_out)
+                && peer.is_idle()
+            {
                 peer.excuse(over, now);
             }
             // It has that once, whatever it is waited for.

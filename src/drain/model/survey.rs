@@ -120,7 +120,8 @@ impl World {
             termination.parting = Some(parting);
             for peer in self.open.values_mut() {
                 peer.idle_at_parting = peer.is_idle();
-                if termination.expects_until(peer) > Some(parting.due) {
+                let expected = termination.expects_until(peer);
+                if expected > Some(parting.due) && expected < Some(parting.at + HELD_UP_GETS) {
                     peer.excuse(parting.due, parting.at);
                 }
             }
@@ -177,6 +178,7 @@ impl World {
             // With nobody following, each one that is accepted brings the end nearer.
             if self.held && waiting.zip(termination.said_to_wait).is_some_and(|(now, before)| now < before) {
                 termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+                termination.accepts_excused = false;
             }
             termination.said_to_wait = waiting;
         }
@@ -185,12 +187,12 @@ impl World {
 
     /// If they were to be accepted by now, but it turns out so late that everything must have been held up.
     pub(super) fn excuse_who_waits(&mut self) {
-        let (now, held) = (self.now, self.held);
+        let now = self.now;
         let Some(termination) = self.termination.as_mut().filter(|termination| termination.is_watching()) else {
             return;
         };
         let was_held_up = termination.accepts_until.is_some_and(|until| is_held_up(until, now));
-        if was_held_up && (held || !std::mem::replace(&mut termination.accepts_excused, true)) {
+        if was_held_up && !std::mem::replace(&mut termination.accepts_excused, true) {
             termination.accepts_until = Some(now + HELD_UP_GETS);
         }
     }

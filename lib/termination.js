@@ -146,13 +146,15 @@ class Termination {
     // It closes after its last connection, of which not all were followed. Those that somebody has emitted by hand it does
     // not know, and they are still open.
     this.#survey.forgetDestroyed();
-    if (this.#primaryKnows === null) this.perform(native.serverClosed(this.#key));
-    else this.#primaryKnows.then(() => this.#primaryKnew());
-  }
-
-  #primaryKnew() {
-    // It may have resolved meanwhile, and the server may be ended once more.
-    if (!this.#hasResolved) this.perform(native.serverClosed(this.#key));
+    const known = this.#primaryKnows;
+    if (known === null) {
+      this.perform(native.serverClosed(this.#key));
+      return;
+    }
+    known.then(() => {
+      // Meanwhile it may have resolved, or the server may have listened again and have been closed once more.
+      if (!this.#hasResolved && known === this.#primaryKnows) this.perform(native.serverClosed(this.#key));
+    });
   }
 
   /** @param {Connection} connection on which the TLS handshake has just ended */

@@ -197,6 +197,28 @@ for (const transport of transports) {
         assert.equal((await terminated).graceful, true);
       });
 
+      /** A client whose first request comes before terminate(), further ones after it, and all answers then. */
+      async function answeredDuring(test, answer, [first, ...further] = ['/']) {
+        const go = gate();
+        const { server, terminator } = await serve(test, transport, async (request, response) => {
+          await go.passed;
+          answer(request, response);
+        });
+        const client = await connect(transport, server);
+        const send = async (url) => {
+          const came = once(server, 'request');
+          await client.write(requestText(url));
+          await came;
+        };
+        await send(first);
+        const terminated = terminator.terminate();
+        for (const url of further) await send(url);
+        go.open();
+        assert.equal(await client.ended, 'FIN');
+        assert.equal((await terminated).graceful, true);
+        return client;
+      }
+
       for (const [how, sayKeepAlive] of [
         ['by setHeader()', (response) => response.setHeader('connection', 'Keep-Alive, Other')],
         ['in an object', (response) => response.writeHead(200, { Connection: 'keep-alive', 'Set-Cookie': ['1', '2'] })],
@@ -214,43 +236,23 @@ for (const transport of transports) {
         ],
       ]) {
         it(`says close even if its handler says keep-alive ${how}`, async (test) => {
-          const [begun, go] = [gate(), gate()];
-          const { server, terminator } = await serve(test, transport, async (_request, response) => {
-            begun.open();
-            await go.passed;
+          const client = await answeredDuring(test, (_request, response) => {
             sayKeepAlive(response);
             response.end('stubborn');
           });
-          const client = await connect(transport, server);
-          await client.write(requestText());
-          await begun.passed;
-          const terminated = terminator.terminate();
-          go.open();
-          assert.equal(await client.ended, 'FIN');
           const [{ body, headers }] = client.answers;
           assert.deepEqual([body, headers.connection], ['stubborn', 'close']);
           const cookies = [...client.received.matchAll(/^set-cookie: (.*)$/gim)].map(([, value]) => value.trim());
           assert.deepEqual(cookies, how.startsWith('in') ? ['1', '2'] : []);
-          assert.equal((await terminated).graceful, true);
         });
       }
 
       it('takes lists of pairs also when another request turns out to follow', async (test) => {
-        const [begun, go] = [gate(), gate()];
-        const { server, terminator } = await serve(test, transport, async (request, response) => {
-          begun.open();
-          await go.passed;
-          response.writeHead(200, [['Content-Length', String(request.url.length)]]).end(request.url);
-        });
-        const client = await connect(transport, server);
-        await client.write(requestText('/first'));
-        await begun.passed;
-        const terminated = terminator.terminate();
-        const came = once(server, 'request');
-        await client.write(requestText('/second'));
-        await came;
-        go.open();
-        assert.equal(await client.ended, 'FIN');
+        const client = await answeredDuring(
+          test,
+          ({ url }, response) => response.writeHead(200, [['Content-Length', String(url.length)]]).end(url),
+          ['/first', '/second'],
+        );
         assert.deepEqual(
           client.answers.map(({ body, headers }) => [body, headers.connection]),
           [
@@ -258,24 +260,13 @@ for (const transport of transports) {
             ['/second', 'close'],
           ],
         );
-        assert.equal((await terminated).graceful, true);
       });
 
       it('says what its handler says of the connection, if that is not keep-alive', async (test) => {
-        const [begun, go] = [gate(), gate()];
-        const { server, terminator } = await serve(test, transport, async (_request, response) => {
-          begun.open();
-          await go.passed;
+        const client = await answeredDuring(test, (_request, response) => {
           response.writeHead(426, { Connection: 'upgrade', Upgrade: 'example' }).end();
         });
-        const client = await connect(transport, server);
-        await client.write(requestText());
-        await begun.passed;
-        const terminated = terminator.terminate();
-        go.open();
-        assert.equal(await client.ended, 'FIN');
         assert.equal(client.answers[0].headers.connection, 'upgrade');
-        assert.equal((await terminated).graceful, true);
       });
 
       it('says close when its handler answers in the tick in which the request comes', async (test) => {

@@ -91,27 +91,15 @@ pub(super) enum Course {
 }
 
 impl Course {
-    /// Until when its peer is waited for.
-    pub(super) fn until(self) -> Option<Instant> {
+    /// Until when its peer is waited for, to be put off.
+    pub(super) fn until(&mut self) -> Option<&mut Instant> {
         match self {
             Self::Kept { until }
             | Self::HearingBody { until }
             | Self::Pinging { until }
             | Self::Lingering { until, .. } => Some(until),
-            Self::ClosingSession { until } => until,
+            Self::ClosingSession { until } => until.as_mut(),
             Self::Open | Self::Queued | Self::Leaving(_) | Self::Destroyed => None,
-        }
-    }
-
-    /// Waits longer for its peer, if it is waited for.
-    pub(super) fn put_off(&mut self, later: Instant) {
-        match self {
-            Self::Kept { until }
-            | Self::HearingBody { until }
-            | Self::Pinging { until }
-            | Self::ClosingSession { until: Some(until) }
-            | Self::Lingering { until, .. } => *until = later,
-            Self::ClosingSession { until: None } | Self::Open | Self::Queued | Self::Leaving(_) | Self::Destroyed => {}
         }
     }
 }

@@ -49,7 +49,7 @@ impl Drain {
     fn expected_until(&mut self, id: ConnectionId, loaded: bool, due: Instant, now: Instant) -> Option<Instant> {
         let expected = self.connections[id].expected_until(loaded, due, now)?;
         // Who has more time anyway may need to be excused later.
-        let until = if now + HELD_UP_GETS > expected { self.excuse(id, due, now) } else { None };
+        let until = if now + HELD_UP_GETS > expected { self.connections[id].excuse(due, now) } else { None };
         Some(expected).max(until)
     }
 
@@ -124,7 +124,7 @@ impl Drain {
 
     /// Closes as many idle connections as one turn may take, and asks for another turn if some are left.
     pub(super) fn close_some(&mut self, now: Instant) {
-        self.lose_patience_with_quiet(now);
+        self.excuse_quiet(now);
         let quiet = self.quiet_due(now);
         let mut left = CLOSES_PER_TURN;
         if quiet > 0 {

@@ -14,7 +14,7 @@
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
-use super::connection::Course;
+use super::connection::{Connection, Course};
 use super::keep_alive::Window;
 use super::termination::Turn;
 use super::{ConnectionId, Drain};
@@ -31,6 +31,15 @@ pub(super) fn more_time(over: Instant, now: Instant) -> Option<Instant> {
     is_late.then(|| now + HELD_UP_GETS)
 }
 
+impl Connection {
+    /// Until when it has more time, if it was held up when that was `over`, and was not excused before.
+    pub(super) fn excuse(&mut self, over: Instant, now: Instant) -> Option<Instant> {
+        let until = more_time(over, now).filter(|_| !self.excused)?;
+        self.excused = true;
+        Some(until)
+    }
+}
+
 impl Drain {
     /// Waits for a peer so long, unless its course goes on before.
     pub(super) fn be_patient(&mut self, id: ConnectionId, until: Instant) {
@@ -45,32 +54,26 @@ impl Drain {
             }
             self.patience.pop();
             // Something else may be waited for meanwhile, and the id may have passed to another connection.
-            let course = self.connections.get(id).map(|connection| connection.course);
-            let Some(until) = course.and_then(Course::until).filter(|&until| until <= now) else { continue };
-            match self.excuse(id, until, now) {
-                Some(until) => {
-                    self.connections[id].course.put_off(until);
-                    self.be_patient(id, until);
+            let Some(connection) = self.connections.get_mut(id) else { continue };
+            let Some(over) = connection.course.until().map(|until| *until).filter(|&until| until <= now) else {
+                continue;
+            };
+            match (connection.excuse(over, now), connection.course.until()) {
+                (Some(more), Some(until)) => {
+                    *until = more;
+                    self.be_patient(id, more);
                 }
-                None => self.go_on_without(id, now),
+                _ => self.go_on_without(id, now),
             }
         }
-        // Otherwise the turn does that.
+        // Otherwise the turn does that, before it closes them.
         if self.turn == Turn::NotAwaited {
-            self.lose_patience_with_quiet(now);
+            self.excuse_quiet(now);
         }
     }
 
-    /// Until when a connection has more time, if it was held up when that was `over`, and was not excused before.
-    pub(super) fn excuse(&mut self, id: ConnectionId, over: Instant, now: Instant) -> Option<Instant> {
-        let connection = &mut self.connections[id];
-        let until = more_time(over, now).filter(|_| !connection.excused)?;
-        connection.excused = true;
-        Some(until)
-    }
-
-    /// The same for the quiet ones, whose time is over for all of them at once: those that were never used, or in a window.
-    pub(super) fn lose_patience_with_quiet(&mut self, now: Instant) {
+    /// Gives the quiet ones more time, once, if they were held up. It is over for all of them at once: those that were never used, or in a window.
+    pub(super) fn excuse_quiet(&mut self, now: Instant) {
         let ends = self.window.map(Window::end).or(self.unused_until);
         let Some(over) = ends.filter(|&until| until <= now && self.quiet > 0 && !self.quiet_excused) else { return };
         self.quiet_excused = true;

@@ -72,7 +72,8 @@ impl Drain {
         }
     }
 
-    /// Gives the quiet ones more time, once, if they were held up. It is over for all of them at once: those that were never used, or in a window.
+    /// Gives the quiet ones more time, once, if they were held up. Theirs is over for all of them at once: those that were never
+    /// used, or in a window.
     pub(super) fn excuse_quiet(&mut self, now: Instant) {
         let ends = self.window.map(Window::end).or(self.unused_until);
         let Some(over) = ends.filter(|&until| until <= now && self.quiet > 0 && !self.quiet_excused) else { return };

@@ -48,8 +48,9 @@ class Client {
     });
   }
 
-  get isOpen() {
-    return !this.socket.readableEnded && !this.socket.destroyed;
+  /** Whether it may ask once more: whoever was told to close may not (RFC 9112, section 9.6), be FIN there yet or not. */
+  get mayAsk() {
+    return !this.socket.readableEnded && !this.socket.destroyed && !this.#exchanges.at(-1)?.saidClose;
   }
 
   connected() {

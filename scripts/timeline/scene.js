@@ -53,7 +53,7 @@ async function play() {
   const webSocketServer = new WebSocketServer({ server });
   const terminator = createHttpTerminator({
     server: [server, multiplexed],
-    httpResponseTimeout: 2000,
+    httpResponseTimeout: 10_000,
     shutdownDelay: SHUTDOWN_DELAY_MS,
     webSocketServers: [webSocketServer],
   });
@@ -113,7 +113,7 @@ function idle(client) {
  * @param {number} gap between two requests, in milliseconds
  */
 async function inRhythm(client, gap) {
-  while (client.isOpen) {
+  while (client.mayAsk) {
     client.send(ORDER);
     await Promise.race([client.answered(), client.row]);
     await Promise.race([delay(gap), client.row]);

@@ -232,13 +232,13 @@ impl Driver {
     }
 
     fn look_at_accept_queue(&mut self) {
-        let waiting = self.listener.as_ref().and_then(|listener| listener.waiting().ok());
-        self.accept_queue(waiting);
+        let (waiting, handshakes) = self.listener.as_ref().map_or((None, 0), who_comes);
+        self.drain.handle_accept_queue(waiting, handshakes, now());
     }
 
     /// So many connections wait to be accepted, or nobody knows.
     pub fn accept_queue(&mut self, waiting: Option<u32>) {
-        self.drain.handle_accept_queue(waiting, now());
+        self.drain.handle_accept_queue(waiting, 0, now());
     }
 
     /// The listener has closed.
@@ -293,5 +293,19 @@ impl Driver {
         }
         self.update_watch();
         actions
+    }
+}
+
+/// How many wait to be accepted, and if nobody does, how many handshakes are under way.
+fn who_comes(listener: &Listener) -> (Option<u32>, u32) {
+    let waiting = || listener.waiting().ok();
+    match waiting() {
+        Some(0) => {
+            // Where that can't be known, it is as if there were none.
+            let handshakes = listener.handshakes().unwrap_or(0);
+            // Those that have ended meanwhile were in neither of the two.
+            (waiting(), handshakes)
+        }
+        some => (some, 0),
     }
 }

@@ -1,12 +1,13 @@
 //! Closing a listener after what the kernel has accepted, not before: whoever waits to be accepted has
-//! connected already, may have sent a request, and would be reset.
+//! connected already, may have sent a request, and would be reset. So would be whose handshake is under way: its last ACK,
+//! a round trip away, finds nobody, and a request may be right behind it.
 
 use std::time::{Duration, Instant};
 
 use super::patience::more_time;
 
 /// How long to wait for a moment in which nobody waits to be accepted, where more come all the time. Where none can come,
-/// how long to wait for the next one to be accepted.
+/// how long to wait for the next one to be accepted. It is longer than most round trips.
 pub const ACCEPT_AT_MOST: Duration = Duration::from_millis(250);
 
 /// Where it can't be known how many connections wait, so many turns of the loop in a row that accept none
@@ -24,6 +25,9 @@ pub(super) enum Listener {
         until: Instant,
         /// How many wait, where that can be known.
         waiting: Option<u32>,
+        /// How many handshakes were under way when that was looked at last, and how many connections were accepted since.
+        handshakes: u32,
+        arrived: u32,
         hold: Hold,
         /// Whether it was given more time once, as everything had been held up.
         excused: bool,
@@ -55,6 +59,8 @@ impl Listener {
         Self::Accepting {
             until,
             waiting: None,
+            handshakes: 0,
+            arrived: 0,
             hold: Hold::NotAsked,
             excused: false,
             turns_without: 0,
@@ -66,17 +72,25 @@ impl Listener {
     ///
     /// To find out whether that may be done takes a millisecond or more. A server that nobody is about to
     /// connect to closes in less.
-    pub(super) fn handle_waiting(&mut self, now_waiting: Option<u32>, loaded: bool, now: Instant) -> bool {
+    pub(super) fn handle_waiting(
+        &mut self,
+        now_waiting: Option<u32>,
+        under_way: u32,
+        loaded: bool,
+        now: Instant,
+    ) -> bool {
         self.excuse(now);
-        let Self::Accepting { until, waiting, hold, excused, .. } = self else { return false };
-        let fewer = now_waiting.zip(*waiting).is_some_and(|(now_waiting, before)| now_waiting < before);
-        *waiting = now_waiting;
-        if *hold == Hold::Held && fewer {
+        let Self::Accepting { until, waiting, handshakes, arrived, hold, excused, .. } = self else { return false };
+        let fewer_wait = now_waiting.zip(*waiting).is_some_and(|(now_waiting, before)| now_waiting < before);
+        let fewer_come = now_waiting == Some(0) && under_way < *handshakes;
+        (*waiting, *handshakes, *arrived) = (now_waiting, under_way, 0);
+        if *hold == Hold::Held && (fewer_wait || fewer_come) {
             // There is an end to them. On a busy machine, it may take a while to come.
             *until = now + ACCEPT_AT_MOST;
             *excused = false;
         }
-        let try_it = *hold == Hold::NotAsked && now_waiting.is_some_and(|waiting| waiting > 0 || loaded);
+        let somebody_comes = |waiting| waiting > 0 || under_way > 0 || loaded;
+        let try_it = *hold == Hold::NotAsked && now_waiting.is_some_and(somebody_comes);
         if try_it {
             *hold = Hold::Asked;
             *until = now + ACCEPT_AT_MOST;
@@ -106,8 +120,9 @@ impl Listener {
     }
 
     pub(super) fn handle_accepted(&mut self) {
-        if let Self::Accepting { accepted, .. } = self {
+        if let Self::Accepting { accepted, arrived, .. } = self {
             *accepted = true;
+            *arrived = arrived.saturating_add(1);
         }
     }
 
@@ -123,10 +138,25 @@ impl Listener {
     /// Whether it is to close now.
     pub(super) fn is_done(self, now: Instant) -> bool {
         match self {
-            Self::Accepting { until, waiting, turns_without, .. } => {
-                waiting.map_or(turns_without >= TURNS_WITHOUT_ANY, |waiting| waiting == 0) || now >= until
+            Self::Accepting { until, waiting, handshakes, turns_without, .. } => {
+                let nobody_comes = |waiting| waiting == 0 && handshakes == 0;
+                waiting.map_or(turns_without >= TURNS_WITHOUT_ANY, nobody_comes) || now >= until
             }
             Self::Open | Self::Closed | Self::Reopened => false,
         }
+    }
+
+    /// Until when nothing is to be done but to wait for handshakes to end: as long as fewer connections have come, there
+    /// is nothing new to see.
+    pub(super) fn awaits_handshakes_until(self) -> Option<Instant> {
+        match self {
+            Self::Accepting { until, waiting: Some(0), handshakes, arrived, .. } if arrived < handshakes => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Whether who waits is to be looked at after a turn of the loop.
+    pub(super) fn awaits_turn(self) -> bool {
+        matches!(self, Self::Accepting { .. }) && self.awaits_handshakes_until().is_none()
     }
 }

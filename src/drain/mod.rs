@@ -192,11 +192,13 @@ impl Drain {
         } else if self.phase.is_terminating() {
             let until = now + SPEAKS_WITHIN;
             self.connections[id].accepted_until = Some(until);
-            match self.phase {
-                Phase::Draining => self.keep(id, until),
-                Phase::Reading => self.await_turn_unless_awaited(),
-                _ => {}
+            if self.phase == Phase::Draining {
+                self.keep(id, until);
             }
+            if self.listener.awaits_turn() {
+                self.await_turn_unless_awaited();
+            }
+            self.read_on();
         }
         self.assert_invariants();
         id
@@ -210,12 +212,11 @@ impl Drain {
         connection.used = used;
         if self.expired {
             self.destroy(id);
-        } else if self.phase == Phase::Reading {
-            self.await_turn_unless_awaited();
         } else if self.phase == Phase::Draining {
             self.queue_close(id);
             self.await_turn_unless_awaited();
         }
+        self.read_on();
         self.assert_invariants();
         id
     }
@@ -230,9 +231,8 @@ impl Drain {
         if self.quiet > 0 {
             if self.expired {
                 self.actions.push_back(Action::DestroyQuiet);
-            } else if self.phase == Phase::Reading {
-                self.await_turn_unless_awaited();
             }
+            self.read_on();
         }
         self.resolve_if_done(now);
         self.assert_invariants();
@@ -261,15 +261,20 @@ impl Drain {
         self.handle_quiet(quiet, unused, now);
     }
 
-    /// So many connections wait to be accepted, or nobody knows.
-    pub fn handle_accept_queue(&mut self, waiting: Option<u32>, now: Instant) {
+    /// So many connections wait to be accepted, or nobody knows; and if none does, so many are about to, as far as is known:
+    /// their handshakes were under way before it was looked who waits.
+    pub fn handle_accept_queue(&mut self, waiting: Option<u32>, handshakes: u32, now: Instant) {
         let loaded = self.is_loaded(now);
-        if self.listener.handle_waiting(waiting, loaded, now) {
+        if self.listener.handle_waiting(waiting, handshakes, loaded, now) {
             self.actions.push_back(Action::HoldListener);
             self.await_turn_unless_awaited();
         } else if self.listener.is_done(now) {
             self.close_listener();
-        } else if matches!(self.listener, Listener::Accepting { .. }) {
+            // In no turn that was asked for, if it was found out otherwise that nobody comes.
+            if self.quiet > 0 || !self.connections.is_empty() {
+                self.read_on();
+            }
+        } else if self.listener.awaits_turn() {
             self.await_turn_unless_awaited();
         }
         self.assert_invariants();
@@ -542,9 +547,9 @@ impl Drain {
             if self.phase != Phase::Reading {
                 self.close_some(now);
             }
-            if matches!(self.listener, Listener::Accepting { .. }) {
+            if self.listener.awaits_turn() {
                 self.await_turn_unless_awaited();
-            } else if self.phase == Phase::Reading {
+            } else if self.phase == Phase::Reading && !matches!(self.listener, Listener::Accepting { .. }) {
                 self.survey(Survey::Some, now);
             }
         }
@@ -568,6 +573,9 @@ impl Drain {
             self.await_turn();
         }
         self.lose_patience(now);
+        if self.listener.awaits_handshakes_until().is_some_and(|until| until <= now) {
+            self.await_turn_unless_awaited();
+        }
         // A step of a window closes several: some of them may be due before the step is.
         let not_yet = self.quiet_due_at().is_some_and(|due| due > now);
         if !not_yet && self.quiet_due(now) > 0 {
@@ -598,8 +606,11 @@ impl Drain {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let patience = self.patience.peek().map(|&Reverse((until, _))| until);
-        let quiet = if self.turn == Turn::NotAwaited { self.quiet_due_at() } else { None };
-        [self.delayed_until, self.half_time, self.deadline, patience, quiet].into_iter().flatten().min()
+        // Otherwise the turn sees to them.
+        let is_due = self.turn == Turn::NotAwaited;
+        let [quiet, handshakes] =
+            [self.quiet_due_at(), self.listener.awaits_handshakes_until()].map(|at| at.filter(|_| is_due));
+        [self.delayed_until, self.half_time, self.deadline, patience, quiet, handshakes].into_iter().flatten().min()
     }
 
     fn ids(&self) -> Vec<ConnectionId> {
@@ -624,9 +635,10 @@ impl Drain {
                 self.phase != Phase::Reading
                     || self.turn != Turn::NotAwaited
                     || self.survey != Survey::NotAsked
+                    || self.listener.awaits_handshakes_until().is_some()
                     || self.connections.is_empty()
                     || self.tasks > 0,
-                "A termination that reads is waiting for the loop to turn."
+                "A termination that reads is waiting for the loop to turn, or for handshakes."
             );
         }
     }

@@ -195,6 +195,13 @@ impl Drain {
         }
     }
 
+    /// While it reads, the loop is to turn, unless it waits for handshakes before.
+    pub(super) fn read_on(&mut self) {
+        if self.phase == Phase::Reading && self.listener.awaits_handshakes_until().is_none() {
+            self.await_turn_unless_awaited();
+        }
+    }
+
     /// The server listens again, and that is to end, too.
     fn begin_anew(&mut self, now: Instant) {
         if self.expired {

@@ -80,6 +80,11 @@ impl Scene {
         self.actions()
     }
 
+    /// So many are about to wait to be accepted, and nobody does yet.
+    fn see_handshakes(&mut self, under_way: u32) {
+        self.drain.handle_accept_queue(Some(0), under_way, self.now);
+    }
+
     fn close(&mut self, id: ConnectionId) -> Vec<Action> {
         self.drain.handle_closed(id, true, self.now);
         self.actions()
@@ -110,7 +115,7 @@ impl Scene {
             match action {
                 Action::Announce(_) | Action::DestroyQuiet => {}
                 Action::Survey(_) | Action::LastSurvey(_) => self.drain.handle_surveyed(true, self.now),
-                Action::WatchListener | Action::HoldListener => self.drain.handle_accept_queue(Some(0), self.now),
+                Action::WatchListener | Action::HoldListener => self.drain.handle_accept_queue(Some(0), 0, self.now),
                 action => actions.push(action),
             }
         }
@@ -1030,7 +1035,7 @@ fn at_the_deadline_those_are_looked_at_who_have_not_been_before_anything_is_cut(
         let mut scene = Scene::new();
         scene.drain.handle_quiet(2, 0, scene.now);
         scene.terminate_within(Some(SECOND));
-        scene.drain.handle_accept_queue(Some(u32::from(somebody_waits)), scene.now);
+        scene.drain.handle_accept_queue(Some(u32::from(somebody_waits)), 0, scene.now);
         scene.drain.handle_turned(scene.now);
         scene.drain.handle_surveyed(false, scene.now);
         scene.now += SECOND;
@@ -1129,7 +1134,7 @@ fn held_up_before_the_survey_it_looks_further_back() {
     let mut scene = Scene::new();
     scene.drain.handle_quiet(1, 0, scene.now);
     scene.terminate_keeping(KeepAlive::Auto, None);
-    scene.drain.handle_accept_queue(Some(0), scene.now);
+    scene.drain.handle_accept_queue(Some(0), 0, scene.now);
     scene.now += SECOND;
     scene.drain.handle_turned(scene.now);
     let surveys = std::iter::from_fn(|| scene.drain.poll_action()).filter_map(|action| match action {
@@ -1308,15 +1313,15 @@ fn what_waits_to_be_accepted_is_accepted_before_the_listener_closes() {
     scene.terminate_within(Some(SECOND));
     assert_eq!(scene.drain.poll_action(), Some(Action::Announce(Milestone::Draining)));
     assert_eq!(scene.drain.poll_action(), Some(Action::WatchListener));
-    scene.drain.handle_accept_queue(Some(2), scene.now);
+    scene.drain.handle_accept_queue(Some(2), 0, scene.now);
     assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
-    scene.drain.handle_accept_queue(Some(2), scene.now);
+    scene.drain.handle_accept_queue(Some(2), 0, scene.now);
     assert_eq!(scene.actions(), [Action::AwaitTurn]);
     let id = scene.accept(Transport::Plain);
-    scene.drain.handle_accept_queue(Some(1), scene.now);
+    scene.drain.handle_accept_queue(Some(1), 0, scene.now);
     assert_eq!(scene.turn(), [Action::AwaitTurn]);
     scene.start(id, false);
-    scene.drain.handle_accept_queue(Some(0), scene.now);
+    scene.drain.handle_accept_queue(Some(0), 0, scene.now);
     assert_eq!(scene.actions(), [Action::CloseServer]);
     assert_eq!(scene.drain.phase(), Phase::Reading, "the loop has not read yet what it has accepted");
     assert_eq!(scene.turn(), []);
@@ -1328,7 +1333,7 @@ fn where_nobody_knows_who_waits_two_turns_without_anybody_are_enough() {
     let mut scene = Scene::new();
     scene.terminate_within(Some(SECOND));
     while scene.drain.poll_action().is_some() {}
-    scene.drain.handle_accept_queue(None, scene.now);
+    scene.drain.handle_accept_queue(None, 0, scene.now);
     assert_eq!(scene.actions(), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::AwaitTurn]);
     let id = scene.accept(Transport::Plain);
@@ -1380,14 +1385,14 @@ fn scene_with_a_queue(held: bool) -> Scene {
     let mut scene = Scene::new();
     scene.terminate_within(None);
     while scene.drain.poll_action().is_some() {}
-    scene.drain.handle_accept_queue(Some(3), scene.now);
+    scene.drain.handle_accept_queue(Some(3), 0, scene.now);
     assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
     // It may take a while to find out how, and the machine may be held up meanwhile.
     scene.now += SECOND;
     if held {
         scene.drain.handle_listener_held();
     }
-    scene.drain.handle_accept_queue(Some(3), scene.now);
+    scene.drain.handle_accept_queue(Some(3), 0, scene.now);
     assert_eq!(scene.actions(), [Action::AwaitTurn]);
     scene
 }
@@ -1396,10 +1401,10 @@ fn scene_with_a_queue(held: bool) -> Scene {
 fn who_waits_to_be_accepted_has_more_time_if_everything_was_held_up() {
     let mut scene = scene_with_a_queue(false);
     scene.now += HELD_UP_GETS - MILLISECOND;
-    scene.drain.handle_accept_queue(Some(3), scene.now);
+    scene.drain.handle_accept_queue(Some(3), 0, scene.now);
     assert_eq!(scene.turn(), [Action::AwaitTurn]);
     scene.now += SECOND;
-    scene.drain.handle_accept_queue(Some(3), scene.now);
+    scene.drain.handle_accept_queue(Some(3), 0, scene.now);
     assert_eq!(scene.actions(), [Action::CloseServer], "others may come for ever");
 }
 
@@ -1409,13 +1414,13 @@ fn who_waits_to_be_accepted_is_whenever_that_is_if_nobody_follows() {
     for waiting in [2, 1] {
         scene.now += SECOND;
         scene.accept(Transport::Plain);
-        scene.drain.handle_accept_queue(Some(waiting), scene.now);
+        scene.drain.handle_accept_queue(Some(waiting), 0, scene.now);
         assert_eq!(scene.turn(), [Action::AwaitTurn]);
     }
     // But not if the server takes nobody in.
     for expected in [vec![Action::AwaitTurn], vec![Action::CloseServer]] {
         scene.now += SECOND;
-        scene.drain.handle_accept_queue(Some(1), scene.now);
+        scene.drain.handle_accept_queue(Some(1), 0, scene.now);
         let actions = scene.turn();
         assert_eq!(actions[..1], expected[..1]);
     }
@@ -1426,7 +1431,7 @@ fn where_nobody_knows_who_waits_two_turns_show_it_after_a_standstill_too() {
     let mut scene = Scene::new();
     scene.terminate_within(None);
     while scene.drain.poll_action().is_some() {}
-    scene.drain.handle_accept_queue(None, scene.now);
+    scene.drain.handle_accept_queue(None, 0, scene.now);
     scene.now += SECOND;
     scene.accept(Transport::Plain);
     let turns = [scene.turn(), scene.turn(), scene.turn()];
@@ -1439,15 +1444,15 @@ fn all_who_wait_are_accepted_however_long_it_takes_if_nobody_follows() {
     let mut scene = Scene::new();
     scene.terminate_within(None);
     while scene.drain.poll_action().is_some() {}
-    scene.drain.handle_accept_queue(Some(3), scene.now);
+    scene.drain.handle_accept_queue(Some(3), 0, scene.now);
     assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
     scene.drain.handle_listener_held();
-    scene.drain.handle_accept_queue(Some(3), scene.now);
+    scene.drain.handle_accept_queue(Some(3), 0, scene.now);
     assert_eq!(scene.actions(), [Action::AwaitTurn]);
     for waiting in [2, 1] {
         scene.now += ACCEPT_AT_MOST - Duration::from_millis(1);
         scene.accept(Transport::Plain);
-        scene.drain.handle_accept_queue(Some(waiting), scene.now);
+        scene.drain.handle_accept_queue(Some(waiting), 0, scene.now);
         assert_eq!(scene.turn(), [Action::AwaitTurn]);
     }
     // But not for one that the loop does not accept at all.
@@ -1455,16 +1460,68 @@ fn all_who_wait_are_accepted_however_long_it_takes_if_nobody_follows() {
     assert!(scene.turn().contains(&Action::CloseServer));
 }
 
+/// A scene in which nobody waits to be accepted, but two are a round trip away.
+fn scene_with_handshakes(held: bool) -> Scene {
+    let mut scene = Scene::new();
+    scene.idle(Transport::Plain);
+    scene.terminate_within(None);
+    while scene.drain.poll_action().is_some() {}
+    scene.see_handshakes(2);
+    assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
+    if held {
+        scene.drain.handle_listener_held();
+        scene.see_handshakes(2);
+    }
+    assert_eq!(scene.drain.poll_action(), None, "but for the turn in which what had come is read");
+    scene.see_handshakes(2);
+    assert_eq!(scene.turn(), []);
+    scene
+}
+
+#[test]
+fn whose_handshake_is_under_way_is_accepted_before_the_listener_closes() {
+    let mut scene = scene_with_handshakes(true);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST));
+    scene.accept(Transport::Plain);
+    assert_eq!(scene.actions(), [], "no turn of the loop shows more than that the other one has come");
+    scene.accept(Transport::Plain);
+    assert_eq!(scene.actions(), [Action::AwaitTurn]);
+    scene.see_handshakes(0);
+    assert_eq!(scene.actions(), [Action::CloseServer]);
+    scene.turn();
+    assert_eq!(scene.drain.phase(), Phase::Draining);
+}
+
+#[test]
+fn a_handshake_that_does_not_end_is_not_waited_for_long() {
+    for held in [false, true] {
+        let mut scene = scene_with_handshakes(held);
+        scene.now += ACCEPT_AT_MOST;
+        scene.drain.handle_timeout(scene.now);
+        assert_eq!(scene.actions(), [Action::AwaitTurn]);
+        assert_eq!(scene.drain.poll_timeout(), None, "the turn shows it");
+        // If nobody follows, there is an end to them, and it has come nearer.
+        scene.see_handshakes(1);
+        assert_eq!(scene.turn().contains(&Action::CloseServer), !held);
+        if held {
+            scene.now += ACCEPT_AT_MOST;
+            scene.drain.handle_timeout(scene.now);
+            scene.see_handshakes(1);
+            assert!(scene.turn().contains(&Action::CloseServer));
+        }
+    }
+}
+
 #[test]
 fn turns_count_only_from_when_nobody_knows_any_more_who_waits() {
     let mut scene = Scene::new();
     scene.terminate_within(Some(SECOND));
     while scene.drain.poll_action().is_some() {}
-    scene.drain.handle_accept_queue(Some(1), scene.now);
+    scene.drain.handle_accept_queue(Some(1), 0, scene.now);
     while scene.drain.poll_action().is_some() {}
     assert_eq!(scene.turn(), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::AwaitTurn]);
-    scene.drain.handle_accept_queue(None, scene.now);
+    scene.drain.handle_accept_queue(None, 0, scene.now);
     assert_eq!(scene.actions(), [], "one waited all the time");
     assert_eq!(scene.turn(), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::CloseServer]);
@@ -1476,7 +1533,7 @@ fn a_queue_that_never_empties_is_left_after_a_while() {
         let mut scene = Scene::new();
         scene.terminate_within(None);
         while scene.drain.poll_action().is_some() {}
-        scene.drain.handle_accept_queue(waiting, scene.now);
+        scene.drain.handle_accept_queue(waiting, 0, scene.now);
         scene.accept(Transport::Plain);
         while scene.drain.poll_action().is_some() {}
         scene.now += ACCEPT_AT_MOST;

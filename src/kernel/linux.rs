@@ -1,5 +1,6 @@
 //! A listener's accept queue, and a gate before it.
 
+mod handshakes;
 mod sharing;
 pub mod signals;
 #[cfg(test)]
@@ -53,6 +54,8 @@ pub struct Listener {
     socket: Socket,
     /// The number that the socket was found under; looked at, no more.
     descriptor: RawFd,
+    /// The address and port that it is bound to.
+    local: SocketAddr,
     identity: Identity,
     /// What keeps new connections out, and must be undone.
     gate: Option<Gate>,
@@ -140,7 +143,7 @@ impl Listener {
             ));
         }
         let identity = identity(socket.as_raw_fd())?;
-        Ok(Self { socket, descriptor, identity, gate: None })
+        Ok(Self { socket, descriptor, local, identity, gate: None })
     }
 
     fn leave_all_interfaces(&mut self) -> io::Result<()> {
@@ -167,6 +170,21 @@ impl Listener {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "getsockopt(TCP_INFO) tells too little"));
         }
         Ok(info[6])
+    }
+
+    /// How many handshakes are under way: who has sent a SYN, and whose ACK has not come yet. They are not among those that
+    /// wait, and closing the socket resets them, too.
+    ///
+    /// Those to whom the answer had to be repeated, a second later, are not counted: most of them are gone, or never meant
+    /// to connect.
+    ///
+    /// The kernel looks through its table of all connections for that, which takes a millisecond at most.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system refuses to tell, as some sandboxes do.
+    pub fn handshakes(&self) -> io::Result<u32> {
+        handshakes::count(self.local)
     }
 
     /// Lets go of the socket after the server has closed it, without letting anything in before it is gone.

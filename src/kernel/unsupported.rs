@@ -38,6 +38,15 @@ impl Listener {
         match self.never {}
     }
 
+    /// Would count the handshakes under way.
+    ///
+    /// # Errors
+    ///
+    /// Never, as there is no listener to ask.
+    pub fn handshakes(&self) -> io::Result<u32> {
+        match self.never {}
+    }
+
     /// Would let go of the socket for good.
     pub fn close(self) {
         match self.never {}

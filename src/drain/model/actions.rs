@@ -89,6 +89,7 @@ impl World {
         }
         // Whoever still waits is turned away.
         self.waiting.clear();
+        self.shaking_hands.clear();
         if std::mem::take(&mut self.listening) {
             self.server_closing = true;
         } else {
@@ -211,7 +212,7 @@ impl World {
             peer,
             quiet: count(&self.quiet),
             unused: self.unused(),
-            waiting: self.waiting.len(),
+            coming: self.waiting.len() + self.shaking_hands.len(),
             termination: self.termination.clone(),
             over: self.is_over(),
         });

@@ -71,7 +71,7 @@ fn many<T>(input: &mut Unstructured<'_>, read: fn(&mut Unstructured<'_>) -> Resu
 
 fn step(input: &mut Unstructured<'_>) -> Result<Step> {
     let place = |input: &mut Unstructured<'_>| input.int_in_range(0..=7_usize);
-    Ok(match input.int_in_range(0..=32_u8)? {
+    Ok(match input.int_in_range(0..=35_u8)? {
         0 => Step::Runs(kernel(input)?),
         1 => Step::Knock(transport(input)?),
         2 => Step::Accept,
@@ -104,6 +104,9 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         29 => Step::BreakOff(place(input)?),
         30 => Step::EndBody(place(input)?, input.arbitrary()?),
         31 => Step::Stir(place(input)?),
+        32 => Step::BeginHandshake(transport(input)?),
+        33 => Step::EndHandshake,
+        34 => Step::LoseHandshake,
         _ => Step::Listen,
     })
 }
@@ -118,7 +121,7 @@ fn nonsense(input: &mut Unstructured<'_>) -> Result<Nonsense> {
         }
         1 => Nonsense::Quiet(number(input)?, number(input)?),
         2 => Nonsense::QuietClosed(number(input)?, number(input)?, number(input)?),
-        3 => Nonsense::AcceptQueue(if flip(input)? { Some(number(input)?) } else { None }),
+        3 => Nonsense::AcceptQueue(if flip(input)? { Some(number(input)?) } else { None }, number(input)?),
         4 => Nonsense::Surveyed(flip(input)?),
         _ => Nonsense::Step(step(input)?),
     })

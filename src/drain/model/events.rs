@@ -9,6 +9,24 @@ impl World {
         }
     }
 
+    pub(super) fn begin_handshake(&mut self, transport: Transport) {
+        if self.listening && !self.held {
+            self.shaking_hands.push_back(transport);
+        }
+    }
+
+    /// Whether new ones are held back or not.
+    pub(super) fn end_handshake(&mut self) {
+        self.waiting.extend(self.shaking_hands.pop_front());
+    }
+
+    pub(super) fn accept_all(&mut self) {
+        self.waiting.append(&mut self.shaking_hands);
+        while !self.waiting.is_empty() {
+            self.accept();
+        }
+    }
+
     pub(super) fn accept(&mut self) {
         if let Some(transport) = self.waiting.pop_front() {
             self.open(transport);
@@ -328,7 +346,7 @@ impl World {
         {
             self.expire();
         }
-        if self.termination.as_ref().is_some_and(Termination::is_watching) {
+        if awaited && self.termination.as_ref().is_some_and(Termination::is_watching) {
             self.say_who_waits();
         }
         if let Some(termination) = &mut self.termination
@@ -429,6 +447,7 @@ impl World {
             holds: 0,
             server_closes: 0,
             said_to_wait: None,
+            said_to_come: 0,
             turns_without: 0,
             somebody_came: false,
             server_closed: false,
@@ -452,6 +471,7 @@ impl World {
                 termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
                 termination.accepts_excused = false;
                 termination.said_to_wait = None;
+                termination.said_to_come = 0;
                 termination.turns_without = 0;
                 termination.server_closed = false;
                 if termination.expired {

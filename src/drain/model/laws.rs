@@ -74,7 +74,7 @@ laws! {
     whoever_is_there_is_looked_for_when_the_listener_has_closed among 0..20,
     nobody_is_closed_as_idle_before_everybody_has_been_looked_at among 0..20,
     the_listener_is_closed_once_whenever_that_is_asked_for among 0..1,
-    the_listener_is_not_closed_while_somebody_waits_to_be_accepted among 0..1,
+    the_listener_is_not_closed_while_somebody_is_about_to_be_accepted among 0..1,
     new_connections_are_held_back_only_while_the_listener_is_watched among 0..1,
 }
 
@@ -339,14 +339,14 @@ fn the_listener_is_closed_once_whenever_that_is_asked_for(world: &World) {
     }
 }
 
-fn the_listener_is_not_closed_while_somebody_waits_to_be_accepted(world: &World) {
-    for Moment { action, waiting, termination, now, .. } in &world.history {
+fn the_listener_is_not_closed_while_somebody_is_about_to_be_accepted(world: &World) {
+    for Moment { action, coming, termination, now, .. } in &world.history {
         let (Action::CloseServer, Some(termination)) = (action, termination) else { continue };
         if termination.expired || termination.accepts_until <= Some(*now) {
             continue;
         }
         match termination.said_to_wait {
-            Some(said) => assert_eq!((said, *waiting), (0, 0)),
+            Some(said) => assert_eq!((said, termination.said_to_come, *coming), (0, 0, 0)),
             None => assert!(termination.turns_without >= 2, "{termination:?}"),
         }
     }
@@ -386,9 +386,10 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         drain.handle_server_closed(*now);
     }
     if !termination.as_ref().is_some_and(Termination::is_watching) {
-        drain.handle_accept_queue(Some(0), *now);
-        drain.handle_accept_queue(Some(7), *now);
-        drain.handle_accept_queue(None, *now);
+        drain.handle_accept_queue(Some(0), 0, *now);
+        drain.handle_accept_queue(Some(7), 0, *now);
+        drain.handle_accept_queue(None, 0, *now);
+        drain.handle_accept_queue(Some(0), 7, *now);
     }
     if !termination.as_ref().is_some_and(|termination| termination.surveying) {
         drain.handle_surveyed(true, *now);

@@ -63,6 +63,8 @@ struct World {
     listening: bool,
     /// New connections don't reach the listener.
     held: bool,
+    /// Whose handshake is under way.
+    shaking_hands: VecDeque<Transport>,
     /// Who waits to be accepted.
     waiting: VecDeque<Transport>,
     /// The server says that it has closed once no connection is left.
@@ -96,6 +98,7 @@ impl World {
             tasks: 0,
             listening: true,
             held: false,
+            shaking_hands: VecDeque::new(),
             waiting: VecDeque::new(),
             server_closing: false,
             turns_asked: 0,
@@ -122,6 +125,9 @@ impl World {
         match step {
             Step::Runs(kernel) => self.kernel = kernel,
             Step::Knock(transport) => self.knock(transport),
+            Step::BeginHandshake(transport) => self.begin_handshake(transport),
+            Step::EndHandshake => self.end_handshake(),
+            Step::LoseHandshake => drop(self.shaking_hands.pop_back()),
             Step::Accept => self.accept(),
             Step::Open(transport) => self.open(transport),
             Step::OpenSession(transport) => self.open_session(transport),
@@ -199,11 +205,9 @@ impl World {
         }
     }
 
-    /// Who waits is accepted, the loop turns, what is on its way out closes, and if that is all, time passes.
+    /// Who comes is accepted, the loop turns, what is on its way out closes, and if that is all, time passes.
     fn let_sockets_close(&mut self) {
-        while !self.waiting.is_empty() {
-            self.accept();
-        }
+        self.accept_all();
         for socket in self.sockets(|peer| peer.closing) {
             self.close(socket);
         }

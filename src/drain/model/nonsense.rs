@@ -12,7 +12,7 @@ pub(super) enum Nonsense {
     Quiet(u32, u32),
     QuietClosed(u32, u32, u32),
     Surveyed(bool),
-    AcceptQueue(Option<u32>),
+    AcceptQueue(Option<u32>, u32),
 }
 
 /// A machine, and whoever talks nonsense to it.
@@ -40,7 +40,7 @@ impl Talk {
             Nonsense::Quiet(quiet, unused) => drain.handle_quiet(quiet, unused, *now),
             Nonsense::QuietClosed(closed, quiet, unused) => drain.handle_quiet_closed(closed, quiet, unused, *now),
             Nonsense::Surveyed(all) => drain.handle_surveyed(all, *now),
-            Nonsense::AcceptQueue(waiting) => drain.handle_accept_queue(waiting, *now),
+            Nonsense::AcceptQueue(waiting, handshakes) => drain.handle_accept_queue(waiting, handshakes, *now),
         }
         let actions = std::iter::from_fn(|| self.drain.poll_action()).count();
         assert!(!serving || actions == 0, "Nothing is done unless a termination runs.");
@@ -78,6 +78,7 @@ impl Talk {
                 *now = drain.poll_timeout().map_or(*now, |due| due.max(*now));
                 drain.handle_timeout(*now);
             }
+            Step::BeginHandshake(_) | Step::EndHandshake | Step::LoseHandshake => {}
             Step::Runs(_) | Step::Knock(_) | Step::Accept | Step::Measure(..) | Step::Look | Step::SeeThrough => {}
         }
     }

@@ -168,9 +168,7 @@ proptest! {
         world.terminate(Plan { keep_alive, ..AT_LEISURE });
         let began = world.now;
         while world.listening {
-            while !world.waiting.is_empty() {
-                world.accept();
-            }
+            world.accept_all();
             world.turn();
         }
         world.sockets(|_| true).into_iter().for_each(|socket| world.close(socket));
@@ -255,6 +253,9 @@ fn event() -> impl Strategy<Value = Step> {
     let place = || 0..8_usize;
     let connections = prop_oneof![
         2 => transport().prop_map(Step::Knock),
+        2 => transport().prop_map(Step::BeginHandshake),
+        2 => Just(Step::EndHandshake),
+        1 => Just(Step::LoseHandshake),
         2 => Just(Step::Accept),
         5 => transport().prop_map(Step::Open),
         2 => transport().prop_map(Step::OpenSession),
@@ -322,7 +323,7 @@ fn nonsense() -> impl Strategy<Value = Vec<Nonsense>> {
         (many(), many()).prop_map(|(quiet, unused)| Nonsense::Quiet(quiet, unused)),
         (many(), many(), many()).prop_map(|(closed, quiet, unused)| Nonsense::QuietClosed(closed, quiet, unused)),
         any::<bool>().prop_map(Nonsense::Surveyed),
-        option::of(many()).prop_map(Nonsense::AcceptQueue),
+        (option::of(many()), many()).prop_map(|(waiting, handshakes)| Nonsense::AcceptQueue(waiting, handshakes)),
     ];
     // What each step is followed by, if by anything.
     let calls = vec(option::weighted(0.3, call), 1..100);

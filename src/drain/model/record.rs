@@ -53,6 +53,8 @@ pub(super) struct Termination {
     pub(super) server_closes: usize,
     /// How many wait to be accepted, as last said, if that was known.
     pub(super) said_to_wait: Option<u32>,
+    /// How many handshakes were under way, as last said.
+    pub(super) said_to_come: u32,
     /// How many whole turns in a row have brought nobody, and whether somebody came since the last one.
     pub(super) turns_without: usize,
     pub(super) somebody_came: bool,
@@ -108,8 +110,8 @@ pub(super) struct Moment {
     /// How many connections are known by their number only, and how many of these were never used.
     pub(super) quiet: u32,
     pub(super) unused: u32,
-    /// How many wait to be accepted.
-    pub(super) waiting: usize,
+    /// How many wait to be accepted, or are about to.
+    pub(super) coming: usize,
     pub(super) termination: Option<Termination>,
     /// Whether all that a termination waits for has ended.
     pub(super) over: bool,

@@ -10,6 +10,12 @@ pub(super) enum Step {
     Runs(Kernel),
     /// Somebody connects, and waits to be accepted.
     Knock(Transport),
+    /// Somebody begins to connect, but a round trip away.
+    BeginHandshake(Transport),
+    /// One of those has connected, and waits to be accepted.
+    EndHandshake,
+    /// One of those is gone.
+    LoseHandshake,
     /// One of those who wait is accepted.
     Accept,
     /// Somebody connects and is accepted at once.
@@ -69,7 +75,7 @@ pub(super) enum Step {
 /// What the kernel is able to do with a listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Kernel {
-    /// It tells how many wait to be accepted.
+    /// It tells how many wait to be accepted, and how many are about to.
     pub(super) tells: bool,
     /// It can hold new connections back.
     pub(super) holds: bool,

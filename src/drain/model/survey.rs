@@ -174,15 +174,20 @@ impl World {
             Kernel { tells: false, .. } => None,
         };
         self.excuse_who_waits();
+        // Nobody looks for them unless nobody waits.
+        let handshakes = if waiting == Some(0) && self.listening { count(&self.shaking_hands) } else { 0 };
         if let Some(termination) = &mut self.termination {
+            let fewer_wait = waiting.zip(termination.said_to_wait).is_some_and(|(now, before)| now < before);
+            let fewer_come = waiting == Some(0) && handshakes < termination.said_to_come;
             // With nobody following, each one that is accepted brings the end nearer.
-            if self.held && waiting.zip(termination.said_to_wait).is_some_and(|(now, before)| now < before) {
+            if self.held && (fewer_wait || fewer_come) {
                 termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
                 termination.accepts_excused = false;
             }
             termination.said_to_wait = waiting;
+            termination.said_to_come = handshakes;
         }
-        self.drain.handle_accept_queue(waiting, self.now);
+        self.drain.handle_accept_queue(waiting, handshakes, self.now);
     }
 
     /// If they were to be accepted by now, but it turns out so late that everything must have been held up.

@@ -206,24 +206,56 @@ fn lets_nothing_new_in_and_loses_nothing_that_is_in() {
     }
 }
 
+/// Connects and hears no answer to its SYN, until its filter goes: so the last ACK is missing until the answer is repeated,
+/// a second later.
+fn connect_deaf(address: SocketAddr) -> Socket {
+    let client = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    client.set_nonblocking(true).unwrap();
+    client.attach_filter(&NO_SYN).unwrap();
+    client.connect(&address.into()).unwrap_err();
+    until("the answer has come", || refused(&client) > 0);
+    client
+}
+
 #[test]
 fn a_handshake_under_way_completes() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
-    for address in loopbacks() {
+    let holds: [fn(&TcpListener) -> Listener; 2] = [|server| hold(server).unwrap(), without_filter];
+    for (address, hold) in loopbacks().into_iter().flat_map(|address| holds.map(|hold| (address, hold))) {
         let server = TcpListener::bind(address).unwrap();
-        // The client hears no answer to its SYN: the last ACK is missing until it hears the repeated one.
-        let client = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
-        client.set_nonblocking(true).unwrap();
-        client.attach_filter(&NO_SYN).unwrap();
-        client.connect(&server.local_addr().unwrap().into()).unwrap_err();
-        until("the answer has come", || refused(&client) > 0);
-
-        let held = hold(&server).unwrap();
-        assert_eq!(held.waiting().unwrap(), 0);
+        let client = connect_deaf(server.local_addr().unwrap());
+        let held = hold(&server);
+        assert_eq!((held.handshakes().unwrap(), held.waiting().unwrap()), (1, 0));
         client.detach_filter().unwrap();
         let client = connected(client).unwrap();
         until("it waits", || held.waiting().unwrap() == 1);
+        assert_eq!(held.handshakes().unwrap(), 0);
         converse(&client, &accept(&server));
+    }
+}
+
+#[test]
+fn handshakes_are_counted_with_one_listener_and_until_the_answer_was_repeated() {
+    let Some(_turn) = one_at_a_time_with_filters() else { return };
+    let everywhere = (Ipv6Addr::UNSPECIFIED, 0).into();
+    for (address, host) in
+        [(loopbacks()[0], loopbacks()[0]), (loopbacks()[1], loopbacks()[1]), (everywhere, loopbacks()[0])]
+    {
+        let server = TcpListener::bind(address).unwrap();
+        let local = server.local_addr().unwrap();
+        let watched = Listener::watch(server.as_raw_fd(), local).unwrap();
+        let other = TcpListener::bind(address).unwrap();
+        let other = Listener::watch(other.as_raw_fd(), other.local_addr().unwrap()).unwrap();
+        let count = || (watched.handshakes().unwrap(), other.handshakes().unwrap());
+        assert_eq!(count(), (0, 0));
+        let there = SocketAddr::new(host.ip(), local.port());
+        let client = connect_deaf(there);
+        assert_eq!(count(), (1, 0));
+        // More than the kernel's first answer has room for.
+        let clients: Vec<_> = (0..99).map(|_| connect_deaf(there)).collect();
+        assert_eq!(count(), (100, 0));
+        until("the answer was repeated to all", || clients.iter().chain([&client]).all(|client| refused(client) > 1));
+        until("nobody is waited for", || count() == (0, 0));
     }
 }
 
@@ -233,11 +265,7 @@ fn connections_inherit_the_filter_for_good() {
     let server = listen();
     let before = TcpStream::connect(server.local_addr().unwrap()).unwrap();
     let serving_before = accept(&server);
-    let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    client.set_nonblocking(true).unwrap();
-    client.attach_filter(&NO_SYN).unwrap();
-    client.connect(&server.local_addr().unwrap().into()).unwrap_err();
-    until("the answer has come", || refused(&client) > 0);
+    let client = connect_deaf(server.local_addr().unwrap());
     let held = hold(&server).unwrap();
     client.detach_filter().unwrap();
     let client = connected(client).unwrap();

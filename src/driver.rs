@@ -309,3 +309,79 @@ fn who_comes(listener: &Listener) -> (Option<u32>, u32) {
         some => (some, 0),
     }
 }
+
+/// Against real sockets, since on the loopback interface no handshake is ever seen to be under way.
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use socket2::{Domain, SockFilter, Socket, Type};
+
+    use super::*;
+    use crate::drain::KeepAlive;
+
+    const PLAN: Plan = Plan { delay: Duration::ZERO, timeout: None, keep_alive: KeepAlive::Auto, observed: false };
+
+    fn listen() -> (TcpListener, SocketAddr) {
+        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let local = server.local_addr().unwrap();
+        (server, local)
+    }
+
+    fn terminate(server: &TcpListener) -> (Driver, Vec<Action>) {
+        let mut driver = Driver::default();
+        driver.terminate(PLAN);
+        driver.watch_listener(server.as_raw_fd(), server.local_addr().unwrap()).unwrap();
+        let actions = driver.take_actions();
+        (driver, actions)
+    }
+
+    /// Turns the loop until the listener is to close.
+    fn turn_until_it_closes(driver: &mut Driver) {
+        while !driver.take_actions().contains(&Action::CloseServer) {
+            driver.timed_out();
+            driver.turned();
+        }
+    }
+
+    #[test]
+    fn a_listener_that_nobody_connects_to_closes_at_once() {
+        let (_driver, actions) = terminate(&listen().0);
+        assert!(actions.contains(&Action::CloseServer));
+    }
+
+    #[test]
+    fn it_does_not_before_somebody_was_accepted_who_waits() {
+        let (server, local) = listen();
+        let _client = TcpStream::connect(local).unwrap();
+        let (mut driver, actions) = terminate(&server);
+        assert!(actions.contains(&Action::HoldListener) && !actions.contains(&Action::CloseServer));
+        driver.turned();
+        assert!(!driver.take_actions().contains(&Action::CloseServer));
+        server.accept().unwrap();
+        driver.turned();
+        assert!(driver.take_actions().contains(&Action::CloseServer));
+    }
+
+    #[test]
+    fn nor_before_a_handshake_has_ended_or_taken_too_long() {
+        let (server, local) = listen();
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        // Hears nothing, so it never sends its last ACK. Recent kernels permit that with CAP_NET_ADMIN only.
+        const NOTHING: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+        if client.attach_filter(&[NOTHING]).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            eprintln!("skipped: this needs CAP_NET_ADMIN");
+            return;
+        }
+        client.connect(&local.into()).unwrap_err();
+        let watched = Listener::watch(server.as_raw_fd(), local).unwrap();
+        while watched.handshakes().unwrap() == 0 {}
+        let (mut driver, actions) = terminate(&server);
+        assert!(actions.contains(&Action::HoldListener) && !actions.contains(&Action::CloseServer));
+        driver.turned();
+        assert!(!driver.take_actions().contains(&Action::CloseServer));
+        turn_until_it_closes(&mut driver);
+    }
+}

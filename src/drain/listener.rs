@@ -82,7 +82,8 @@ impl Listener {
         self.excuse(now);
         let Self::Accepting { until, waiting, handshakes, arrived, hold, excused, .. } = self else { return false };
         let fewer_wait = now_waiting.zip(*waiting).is_some_and(|(now_waiting, before)| now_waiting < before);
-        let fewer_come = now_waiting == Some(0) && under_way < *handshakes;
+        // Handshakes with another listener on the same address may be among them, so that alone says nothing.
+        let fewer_come = now_waiting == Some(0) && under_way < *handshakes && *arrived > 0;
         (*waiting, *handshakes, *arrived) = (now_waiting, under_way, 0);
         if *hold == Hold::Held && (fewer_wait || fewer_come) {
             // There is an end to them. On a busy machine, it may take a while to come.

@@ -66,6 +66,7 @@ impl World {
             peer.counted = true;
             termination.connections += 1;
             termination.somebody_came = true;
+            termination.came_since = true;
             let id = self.drain.handle_opened(transport, self.now);
             assert!(self.open.values().all(|peer| peer.id != Some(id)), "an id names one connection at a time");
             peer.id = Some(id);
@@ -448,6 +449,7 @@ impl World {
             server_closes: 0,
             said_to_wait: None,
             said_to_come: 0,
+            came_since: false,
             turns_without: 0,
             somebody_came: false,
             server_closed: false,

@@ -55,6 +55,8 @@ pub(super) struct Termination {
     pub(super) said_to_wait: Option<u32>,
     /// How many handshakes were under way, as last said.
     pub(super) said_to_come: u32,
+    /// Whether somebody came since that was said.
+    pub(super) came_since: bool,
     /// How many whole turns in a row have brought nobody, and whether somebody came since the last one.
     pub(super) turns_without: usize,
     pub(super) somebody_came: bool,

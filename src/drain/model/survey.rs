@@ -178,7 +178,8 @@ impl World {
         let handshakes = if waiting == Some(0) && self.listening { count(&self.shaking_hands) } else { 0 };
         if let Some(termination) = &mut self.termination {
             let fewer_wait = waiting.zip(termination.said_to_wait).is_some_and(|(now, before)| now < before);
-            let fewer_come = waiting == Some(0) && handshakes < termination.said_to_come;
+            let came = std::mem::take(&mut termination.came_since);
+            let fewer_come = came && waiting == Some(0) && handshakes < termination.said_to_come;
             // With nobody following, each one that is accepted brings the end nearer.
             if self.held && (fewer_wait || fewer_come) {
                 termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);

@@ -310,7 +310,7 @@ fn who_comes(listener: &Listener) -> (Option<u32>, u32) {
     }
 }
 
-/// Against real sockets, since on the loopback interface no handshake is ever seen to be under way.
+/// Against real sockets: a client that hears nothing has a handshake under way on the loopback interface, too.
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -337,14 +337,6 @@ mod tests {
         (driver, actions)
     }
 
-    /// Turns the loop until the listener is to close.
-    fn turn_until_it_closes(driver: &mut Driver) {
-        while !driver.take_actions().contains(&Action::CloseServer) {
-            driver.timed_out();
-            driver.turned();
-        }
-    }
-
     #[test]
     fn a_listener_that_nobody_connects_to_closes_at_once() {
         let (_driver, actions) = terminate(&listen().0);
@@ -365,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn nor_before_a_handshake_has_ended_or_taken_too_long() {
+    fn nor_while_a_handshake_is_under_way() {
         let (server, local) = listen();
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         client.set_nonblocking(true).unwrap();
@@ -377,11 +369,9 @@ mod tests {
         }
         client.connect(&local.into()).unwrap_err();
         let watched = Listener::watch(server.as_raw_fd(), local).unwrap();
+        // Its SYN is on its way for a moment.
         while watched.handshakes().unwrap() == 0 {}
-        let (mut driver, actions) = terminate(&server);
+        let (_driver, actions) = terminate(&server);
         assert!(actions.contains(&Action::HoldListener) && !actions.contains(&Action::CloseServer));
-        driver.turned();
-        assert!(!driver.take_actions().contains(&Action::CloseServer));
-        turn_until_it_closes(&mut driver);
     }
 }

@@ -25,7 +25,7 @@ pub(super) enum Listener {
         until: Instant,
         /// How many wait, where that can be known.
         waiting: Option<u32>,
-        /// How many handshakes were under way when that was looked at last, and how many connections were accepted since.
+        /// How many handshakes are waited for, as of the last look, and how many connections were accepted since.
         handshakes: u32,
         arrived: u32,
         hold: Hold,
@@ -48,7 +48,7 @@ pub(super) enum Listener {
 pub(super) enum Hold {
     /// Nobody has tried. Next: `Asked`.
     NotAsked,
-    /// Somebody tries, or it can't be done. Next: `Held`.
+    /// Somebody tries. If who waits is told once more before it is `Held`, that can't be done.
     Asked,
     /// No further connection reaches the listener.
     Held,
@@ -84,7 +84,10 @@ impl Listener {
         let fewer_wait = now_waiting.zip(*waiting).is_some_and(|(now_waiting, before)| now_waiting < before);
         // Handshakes with another listener on the same address may be among them, so that alone says nothing.
         let fewer_come = now_waiting == Some(0) && under_way < *handshakes && *arrived > 0;
-        (*waiting, *handshakes, *arrived) = (now_waiting, under_way, 0);
+        // Where others follow, there is no end to them; and most who can't be held back are another process's as well, so
+        // that it resets nobody to close.
+        let waited_for = if *hold == Hold::Asked { 0 } else { under_way };
+        (*waiting, *handshakes, *arrived) = (now_waiting, waited_for, 0);
         if *hold == Hold::Held && (fewer_wait || fewer_come) {
             // There is an end to them. On a busy machine, it may take a while to come.
             *until = now + ACCEPT_AT_MOST;
@@ -156,8 +159,7 @@ impl Listener {
         }
     }
 
-    /// Whether who waits is to be looked at after a turn of the loop.
-    pub(super) fn awaits_turn(self) -> bool {
-        matches!(self, Self::Accepting { .. }) && self.awaits_handshakes_until().is_none()
+    pub(super) fn is_accepting(self) -> bool {
+        matches!(self, Self::Accepting { .. })
     }
 }

@@ -187,6 +187,7 @@ impl Drain {
     pub fn handle_opened(&mut self, transport: Transport, now: Instant) -> ConnectionId {
         let id = self.connections.insert(Connection::new(transport));
         self.listener.handle_accepted();
+        self.turn_if_needed();
         if self.expired {
             self.destroy(id);
         } else if self.phase.is_terminating() {
@@ -195,10 +196,6 @@ impl Drain {
             if self.phase == Phase::Draining {
                 self.keep(id, until);
             }
-            if self.listener.awaits_turn() {
-                self.await_turn_unless_awaited();
-            }
-            self.read_on();
         }
         self.assert_invariants();
         id
@@ -216,7 +213,7 @@ impl Drain {
             self.queue_close(id);
             self.await_turn_unless_awaited();
         }
-        self.read_on();
+        self.turn_if_needed();
         self.assert_invariants();
         id
     }
@@ -232,7 +229,7 @@ impl Drain {
             if self.expired {
                 self.actions.push_back(Action::DestroyQuiet);
             }
-            self.read_on();
+            self.turn_if_needed();
         }
         self.resolve_if_done(now);
         self.assert_invariants();
@@ -261,8 +258,8 @@ impl Drain {
         self.handle_quiet(quiet, unused, now);
     }
 
-    /// So many connections wait to be accepted, or nobody knows; and if none does, so many are about to, as far as is known:
-    /// their handshakes were under way before it was looked who waits.
+    /// So many connections wait to be accepted, or nobody knows; and of those who are about to, so many handshakes were under
+    /// way before that was looked at. These need not be known unless nobody waits.
     pub fn handle_accept_queue(&mut self, waiting: Option<u32>, handshakes: u32, now: Instant) {
         let loaded = self.is_loaded(now);
         if self.listener.handle_waiting(waiting, handshakes, loaded, now) {
@@ -270,12 +267,12 @@ impl Drain {
             self.await_turn_unless_awaited();
         } else if self.listener.is_done(now) {
             self.close_listener();
-            // In no turn that was asked for, if it was found out otherwise that nobody comes.
+            // If that is said while no turn is awaited, who is there is read all the same.
             if self.quiet > 0 || !self.connections.is_empty() {
-                self.read_on();
+                self.turn_if_needed();
             }
-        } else if self.listener.awaits_turn() {
-            self.await_turn_unless_awaited();
+        } else if self.listener.is_accepting() {
+            self.turn_if_needed();
         }
         self.assert_invariants();
     }
@@ -547,10 +544,10 @@ impl Drain {
             if self.phase != Phase::Reading {
                 self.close_some(now);
             }
-            if self.listener.awaits_turn() {
-                self.await_turn_unless_awaited();
-            } else if self.phase == Phase::Reading && !matches!(self.listener, Listener::Accepting { .. }) {
+            if self.phase == Phase::Reading && !self.listener.is_accepting() {
                 self.survey(Survey::Some, now);
+            } else {
+                self.turn_if_needed();
             }
         }
         self.assert_invariants();

@@ -195,9 +195,11 @@ impl Drain {
         }
     }
 
-    /// While it reads, the loop is to turn, unless it waits for handshakes before.
-    pub(super) fn read_on(&mut self) {
-        if self.phase == Phase::Reading && self.listener.awaits_handshakes_until().is_none() {
+    /// What shows in a turn of the loop: whether anybody waits to be accepted, and what has come. But not as long as
+    /// handshakes are waited for.
+    pub(super) fn turn_if_needed(&mut self) {
+        let is_looking = self.phase == Phase::Reading || self.listener.is_accepting();
+        if is_looking && self.listener.awaits_handshakes_until().is_none() {
             self.await_turn_unless_awaited();
         }
     }

@@ -1460,65 +1460,102 @@ fn all_who_wait_are_accepted_however_long_it_takes_if_nobody_follows() {
     assert!(scene.turn().contains(&Action::CloseServer));
 }
 
-/// A scene in which nobody waits to be accepted, but two are a round trip away.
-fn scene_with_handshakes(held: bool) -> Scene {
-    let mut scene = Scene::new();
-    scene.idle(Transport::Plain);
-    scene.terminate_within(None);
-    while scene.drain.poll_action().is_some() {}
+/// A scene in which nobody waits to be accepted, but two are a round trip away, and nobody follows.
+fn scene_with_handshakes() -> Scene {
+    let mut scene = scene_about_to_hold(2);
+    scene.drain.handle_listener_held();
     scene.see_handshakes(2);
-    assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
-    if held {
-        scene.drain.handle_listener_held();
-        scene.see_handshakes(2);
-    }
     assert_eq!(scene.drain.poll_action(), None, "but for the turn in which what had come is read");
     scene.see_handshakes(2);
     assert_eq!(scene.turn(), []);
     scene
 }
 
+fn scene_about_to_hold(handshakes: u32) -> Scene {
+    let mut scene = Scene::new();
+    scene.idle(Transport::Plain);
+    scene.terminate_within(None);
+    while scene.drain.poll_action().is_some() {}
+    scene.see_handshakes(handshakes);
+    assert_eq!(scene.drain.poll_action(), Some(Action::HoldListener));
+    scene
+}
+
 #[test]
 fn whose_handshake_is_under_way_is_accepted_before_the_listener_closes() {
-    let mut scene = scene_with_handshakes(true);
+    let mut scene = scene_with_handshakes();
     assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST));
     scene.accept(Transport::Plain);
     assert_eq!(scene.actions(), [], "no turn of the loop shows more than that the other one has come");
     scene.accept(Transport::Plain);
     assert_eq!(scene.actions(), [Action::AwaitTurn]);
+    scene.see_handshakes(1);
+    assert_eq!(scene.turn(), [], "only who comes after that was looked at counts for it");
+    scene.accept(Transport::Plain);
     scene.see_handshakes(0);
-    assert_eq!(scene.actions(), [Action::CloseServer]);
+    assert_eq!(scene.actions(), [Action::AwaitTurn, Action::CloseServer]);
     scene.turn();
     assert_eq!(scene.drain.phase(), Phase::Draining);
 }
 
 #[test]
-fn a_handshake_that_does_not_end_is_not_waited_for_long() {
-    for held in [false, true] {
-        let mut scene = scene_with_handshakes(held);
-        scene.now += ACCEPT_AT_MOST;
-        scene.drain.handle_timeout(scene.now);
-        assert_eq!(scene.actions(), [Action::AwaitTurn]);
-        assert_eq!(scene.drain.poll_timeout(), None, "the turn shows it");
-        // What has ended may have been another listener's.
-        scene.see_handshakes(1);
-        assert!(scene.turn().contains(&Action::CloseServer));
-    }
+fn who_waits_is_accepted_without_regard_to_handshakes() {
+    let mut scene = scene_with_handshakes();
+    scene.drain.handle_accept_queue(Some(1), 2, scene.now);
+    assert_eq!(scene.actions(), [Action::AwaitTurn]);
 }
 
 #[test]
-fn whoever_comes_brings_the_end_of_the_handshakes_nearer_if_nobody_follows() {
-    for held in [false, true] {
-        let mut scene = scene_with_handshakes(held);
-        scene.accept(Transport::Plain);
-        scene.now += ACCEPT_AT_MOST;
-        scene.drain.handle_timeout(scene.now);
-        scene.see_handshakes(1);
-        assert_eq!(scene.turn().contains(&Action::CloseServer), !held);
-        if held {
-            assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST));
-        }
-    }
+fn handshakes_are_not_waited_for_where_others_follow() {
+    let mut scene = scene_about_to_hold(2);
+    scene.see_handshakes(2);
+    assert_eq!(scene.actions(), [Action::CloseServer]);
+}
+
+#[test]
+fn a_handshake_that_does_not_end_is_not_waited_for_long() {
+    let mut scene = scene_with_handshakes();
+    scene.now += ACCEPT_AT_MOST;
+    scene.drain.handle_timeout(scene.now);
+    assert_eq!(scene.actions(), [Action::AwaitTurn]);
+    assert_eq!(scene.drain.poll_timeout(), None, "the turn shows it");
+    // What has ended may have been another listener's, or have been given up.
+    scene.see_handshakes(1);
+    assert!(scene.turn().contains(&Action::CloseServer));
+}
+
+#[test]
+fn whoever_comes_brings_the_end_of_the_handshakes_nearer() {
+    let mut scene = scene_with_handshakes();
+    scene.accept(Transport::Plain);
+    scene.now += ACCEPT_AT_MOST;
+    scene.drain.handle_timeout(scene.now);
+    scene.see_handshakes(1);
+    assert!(!scene.turn().contains(&Action::CloseServer));
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST));
+}
+
+#[test]
+fn who_comes_when_everything_was_cut_ends_the_wait_for_handshakes_too() {
+    let mut scene = Scene::new();
+    let id = scene.idle(Transport::Plain);
+    scene.terminate_within(Some(SECOND));
+    scene.actions();
+    scene.turn();
+    scene.expire(SECOND);
+    scene.drain.handle_listening(scene.now);
+    scene.terminate_within(None);
+    while scene.drain.poll_action().is_some() {}
+    scene.see_handshakes(1);
+    scene.drain.handle_listener_held();
+    scene.see_handshakes(1);
+    while scene.drain.poll_action().is_some() {}
+    assert_eq!(scene.turn(), []);
+    let late = scene.accept(Transport::Plain);
+    assert_eq!(scene.actions(), [Action::AwaitTurn, Action::Destroy(late)]);
+    scene.see_handshakes(0);
+    assert_eq!(scene.actions(), [Action::CloseServer]);
+    assert_ne!(id, late);
 }
 
 #[test]

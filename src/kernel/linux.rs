@@ -175,10 +175,11 @@ impl Listener {
     /// How many handshakes are under way: who has sent a SYN, and whose ACK has not come yet. They are not among those that
     /// wait, and closing the socket resets them, too.
     ///
-    /// Those to whom the answer had to be repeated, a second later, are not counted: most of them are gone, or never meant
+    /// They are counted until their SYN has to be answered once more, a second later: most of those are gone, or never meant
     /// to connect.
     ///
-    /// The kernel looks through its table of all connections for that, which takes a millisecond at most.
+    /// The kernel looks through the table of all the machine's connections for that: half a millisecond with 262,144 buckets,
+    /// 1.5 with 20,000 sockets in them, 18 with 134,000.
     ///
     /// # Errors
     ///

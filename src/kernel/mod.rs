@@ -3,9 +3,9 @@
 //! ```text
 //!               SYN                 the last ACK             accept(2)
 //!   client ──────────────▶ handshake ───────────▶ accept queue ───────▶ connection ──▶ receive queue ──▶ Node
-//!               ▲               ▲                      ▲                                     ▲
-//!       Listener::hold    ::handshakes             ::waiting                               unread
-//!     drops it from now on   how many            how many there are                whether there is anything
+//!               ▲                  ▲                   ▲                                     ▲
+//!       Listener::hold   Listener::handshakes   Listener::waiting                         unread
+//!     drops it from now on     how many            how many there are              whether there is anything
 //! ```
 //!
 //! # How to close a listener without losing a connection
@@ -13,8 +13,9 @@
 //! Closing a listening socket resets every connection that waits in its accept queue, and every handshake that lacks the
 //! client's last ACK, which is a round trip away: its client has connected and sent its request when the reset comes. So: let
 //! no new ones begin ([`Listener::hold`]), let those end that have begun ([`Listener::handshakes`]), let Node accept until
-//! none is left ([`Listener::waiting`]), have Node close its descriptor, then [`Listener::close`] ours. A client whose SYN was dropped repeats it, a second later at first, and is then
-//! refused, or reaches whoever listens on that port next; it has not sent anything, so nothing is lost.
+//! none is left ([`Listener::waiting`]), have Node close its descriptor, then [`Listener::close`] ours. A client whose SYN
+//! was dropped repeats it, a second later at first, and is then refused, or reaches whoever listens on that port next; it
+//! has not sent anything, so nothing is lost.
 //!
 //! Where that is refused, because others share the socket or for want of a privilege, [`Listener::watch`] counts all the
 //! same: the listener is then closed in a moment in which none waits.

@@ -59,6 +59,7 @@ impl World {
         if let Some(termination) = &mut self.termination {
             termination.watching = true;
             termination.watches += 1;
+            termination.holding = false;
             termination.somebody_came = false;
         }
         self.say_who_waits();
@@ -68,6 +69,7 @@ impl World {
     fn hold_listener(&mut self) {
         if let Some(termination) = &mut self.termination {
             termination.holds += 1;
+            termination.holding = true;
             termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
         }
         // Where it can't be held, there is nothing new to say.
@@ -212,7 +214,8 @@ impl World {
             peer,
             quiet: count(&self.quiet),
             unused: self.unused(),
-            coming: self.waiting.len() + self.shaking_hands.len(),
+            waiting: self.waiting.len(),
+            shaking_hands: self.shaking_hands.len(),
             termination: self.termination.clone(),
             over: self.is_over(),
         });

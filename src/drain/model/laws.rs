@@ -340,13 +340,16 @@ fn the_listener_is_closed_once_whenever_that_is_asked_for(world: &World) {
 }
 
 fn the_listener_is_not_closed_while_somebody_is_about_to_be_accepted(world: &World) {
-    for Moment { action, coming, termination, now, .. } in &world.history {
+    for Moment { action, waiting, shaking_hands, termination, now, .. } in &world.history {
         let (Action::CloseServer, Some(termination)) = (action, termination) else { continue };
         if termination.expired || termination.accepts_until <= Some(*now) {
             continue;
         }
         match termination.said_to_wait {
-            Some(said) => assert_eq!((said, termination.said_to_come, *coming), (0, 0, 0)),
+            Some(said) => {
+                assert_eq!((said, *waiting, termination.said_to_come), (0, 0, 0));
+                assert!(*shaking_hands == 0 || termination.said_in_vain, "{termination:?}");
+            }
             None => assert!(termination.turns_without >= 2, "{termination:?}"),
         }
     }

@@ -50,11 +50,15 @@ pub(super) struct Termination {
     /// How often it has asked for each of these.
     pub(super) watches: usize,
     pub(super) holds: usize,
+    /// Whether it has asked for the latter since it last asked for the former.
+    pub(super) holding: bool,
     pub(super) server_closes: usize,
     /// How many wait to be accepted, as last said, if that was known.
     pub(super) said_to_wait: Option<u32>,
     /// How many handshakes were under way, as last said.
     pub(super) said_to_come: u32,
+    /// Whether it was known by then that new connections can't be held back, so that those are not waited for.
+    pub(super) said_in_vain: bool,
     /// Whether somebody came since that was said.
     pub(super) came_since: bool,
     /// How many whole turns in a row have brought nobody, and whether somebody came since the last one.
@@ -112,8 +116,9 @@ pub(super) struct Moment {
     /// How many connections are known by their number only, and how many of these were never used.
     pub(super) quiet: u32,
     pub(super) unused: u32,
-    /// How many wait to be accepted, or are about to.
-    pub(super) coming: usize,
+    /// How many wait to be accepted, and how many are about to.
+    pub(super) waiting: usize,
+    pub(super) shaking_hands: usize,
     pub(super) termination: Option<Termination>,
     /// Whether all that a termination waits for has ended.
     pub(super) over: bool,

@@ -186,7 +186,8 @@ impl World {
                 termination.accepts_excused = false;
             }
             termination.said_to_wait = waiting;
-            termination.said_to_come = handshakes;
+            termination.said_in_vain = termination.holding && !self.held;
+            termination.said_to_come = if termination.said_in_vain { 0 } else { handshakes };
         }
         self.drain.handle_accept_queue(waiting, handshakes, self.now);
     }

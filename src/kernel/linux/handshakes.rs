@@ -80,7 +80,7 @@ impl<'a> Answer<'a> {
         Some(Self { length, kind, body: answers.get(HEADER..length)? })
     }
 
-    /// Whether it tells of a handshake with this address whose SYN was answered once. Its body is a
+    /// Whether it tells of a handshake with this address, in which nothing was repeated yet. Its body is a
     /// `struct inet_diag_msg`: family, state, timer and repetitions, a byte each; then two ports and this end's address.
     fn is_handshake_with(&self, ip: IpAddr) -> Option<bool> {
         let (repetitions, to) = (self.body.get(3)?, self.body.get(8..24)?);

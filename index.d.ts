@@ -52,7 +52,8 @@ export interface HttpTerminatorOptions {
    *
    * - `'auto'`: each connection as long as its own rhythm asks for, which is until its last request is eight of its
    *   usual gaps old, 50 ms at least and 500 ms at most; 250 ms if it has had only one. But if no more than three connections
-   *   are busy or in rhythm by several requests, which is how a test ends, all idle ones close at once.
+   *   are busy or in rhythm by several requests, and come from this machine, which is how a test ends, all idle ones close at
+   *   once.
    * - A number: every one of them so long. More than 100 do not all close in the end, but spread over the time, lest
    *   their clients all connect elsewhere in one instant.
    * - `0`: all of them close at once. `Infinity`: they have until `httpResponseTimeout`.

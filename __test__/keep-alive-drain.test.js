@@ -24,6 +24,8 @@ const HELD_UP = 600;
 const HELD_UP_GETS = 50;
 /** How long a connection is kept that has had a single request. */
 const USED_ONCE_FOR = 250;
+/** Of another machine (RFC 5737). */
+const AFAR = '192.0.2.1';
 /** More than it takes to close what is closed at once, and less than any timer takes. */
 const FEW_TURNS = 20;
 
@@ -208,6 +210,18 @@ for (const transport of transports) {
       assert.ok(clients.every(isEnding));
       for (const client of clients) assert.equal(await client.ended, 'FIN');
       assert.equal((await terminated).connections.idle, 3);
+    });
+
+    it('are kept as their rhythm asks for, however few they are, if they come from another machine', async (test) => {
+      const { server, terminator } = await serveWith(test, {});
+      server.on('connection', comeFromAfar);
+      const [client] = await connectInRhythm(server, 1);
+      const terminated = terminator.terminate();
+      await turns();
+      await client.write(requestText());
+      assert.equal(await client.ended, 'FIN');
+      assert.equal(connectionHeaders(client).at(-1), 'close');
+      assert.equal((await terminated).requests.late, 1);
     });
 
     it('close at once if they were never used, without load', async (test) => {
@@ -413,4 +427,9 @@ function isEnding({ serverSocket }) {
 
 function connectionHeaders({ answers }) {
   return answers.map(({ headers }) => headers.connection);
+}
+
+/** @param {import('node:net').Socket} socket that is accepted */
+function comeFromAfar(socket) {
+  Object.defineProperty(socket, 'remoteAddress', { value: AFAR });
 }

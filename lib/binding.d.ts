@@ -97,6 +97,7 @@ export function isUnderLoad(key: number): boolean;
 export function report(key: number): Report;
 export function opened(key: number, transport: number): number;
 export function found(key: number, transport: number, age: number, gap: number): number;
+export function far(key: number, id: number): void;
 export function quiet(key: number, quiet: number, unused: number): Actions;
 export function quietClosed(key: number, closed: number, quiet: number, unused: number): Actions;
 export function surveyed(key: number, all: boolean): Actions;

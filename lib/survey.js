@@ -26,6 +26,9 @@ const { Transport } = native;
  */
 const SURVEYED_PER_TURN = 256;
 
+/** Addresses of this machine (RFC 1122, section 3.2.1.3, and RFC 4291, section 2.5.3). */
+const LOOPBACK = /^(::ffff:)?127\.|^::1$/;
+
 class Survey {
   #attachment;
   #connections;
@@ -142,6 +145,7 @@ class Survey {
   #name(connection, id) {
     connection.id = id;
     this.#known[id] = connection;
+    if (isFar(connection.accepted)) native.far(this.#key, id);
   }
 
   // The look at all of them.
@@ -353,6 +357,18 @@ class Survey {
   #quietClosed(count) {
     this.#perform(native.quietClosed(this.#key, count, this.#quiet.size, this.#quiet.unused));
   }
+}
+
+/**
+ * Whether its peer is on another machine, so that what it sends is on its way for a while. The tests of a server are clients
+ * on the same one.
+ *
+ * @param {Socket} socket
+ */
+function isFar({ remoteAddress, localAddress }) {
+  // It is none of the internet, or gone.
+  if (remoteAddress === undefined) return false;
+  return remoteAddress !== localAddress && !LOOPBACK.test(remoteAddress);
 }
 
 exports.Survey = Survey;

@@ -210,6 +210,12 @@ pub fn found(key: u32, transport: Transport, age: f64, gap: f64) -> Result<u32> 
     with_driver(key, |driver| to_u32(driver.found(transport.into(), milliseconds(age), milliseconds(gap))))
 }
 
+/// The peer of a connection is on another machine.
+#[napi(catch_unwind)]
+pub fn far(key: u32, id: u32) -> Result<()> {
+    with_driver(key, |driver| driver.far(id as ConnectionId))
+}
+
 /// So many connections are quiet, besides those that are known; so many of these have never been used.
 #[napi(catch_unwind)]
 pub fn quiet(key: u32, quiet: u32, unused: u32) -> Result<Actions> {

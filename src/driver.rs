@@ -89,6 +89,11 @@ impl Driver {
         self.drain.handle_found(transport, used, rhythm)
     }
 
+    /// The peer of this connection is on another machine.
+    pub fn far(&mut self, id: ConnectionId) {
+        self.drain.handle_far(id);
+    }
+
     /// So many connections are quiet, and so many of these have never been used.
     pub fn quiet(&mut self, quiet: u32, unused: u32) {
         self.drain.handle_quiet(quiet, unused, now());

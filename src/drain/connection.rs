@@ -1,8 +1,8 @@
 //! One connection: what is under way on it, and whether it is on its way out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::keep_alive::{Rhythm, SPEAKS_WITHIN};
+use super::keep_alive::{ASKS_AGAIN_WITHIN, RHYTHM_AT_LEAST, Rhythm, SPEAKS_WITHIN};
 
 /// Names a connection from [`Drain::handle_opened`](super::Drain::handle_opened) until it has closed; may be used again
 /// for another connection afterwards.
@@ -112,6 +112,8 @@ pub(super) struct Connection {
     pub(super) course: Course,
     /// Whether HTTP/2 is spoken, as far as that is known.
     pub(super) multiplexed: bool,
+    /// Whether its peer is on another machine.
+    pub(super) far: bool,
     /// Whether it has had a request in flight since the termination began.
     pub(super) busy: bool,
     /// Until when it is kept for a request, if it was accepted during the termination.
@@ -134,6 +136,7 @@ impl Connection {
             receiving: false,
             course: Course::Open,
             multiplexed: false,
+            far: false,
             busy: false,
             accepted_until: None,
             rhythm: None,
@@ -173,7 +176,7 @@ impl Connection {
 
     /// Whether HTTP/1 is busy on it, or soon to be.
     pub(super) fn is_lively(&self, now: Instant) -> bool {
-        let rhythm = self.rhythm.filter(Rhythm::has_gap).map(Rhythm::holds_until);
+        let rhythm = self.rhythm.filter(Rhythm::has_gap).map(|rhythm| rhythm.holds_until(self.rhythm_at_least()));
         let expected = rhythm.max(self.accepted_until);
         !self.hijacked && (!self.is_quiet() || expected.is_some_and(|until| until > now))
     }
@@ -181,10 +184,23 @@ impl Connection {
     /// Until when a request is to be expected, if one was when idle connections were `due` to be parted with; `loaded` says
     /// that the server is under load.
     pub(super) fn expected_until(&self, loaded: bool, due: Instant, now: Instant) -> Option<Instant> {
-        let rhythm = self.rhythm.map(Rhythm::holds_until);
+        let rhythm = self.rhythm.map(|rhythm| rhythm.holds_until(self.rhythm_at_least()));
         let unused = if self.used { None } else { Some(now + SPEAKS_WITHIN) };
         let expected = if loaded { rhythm.max(unused) } else { None };
         expected.max(self.accepted_until).filter(|&until| until > due)
+    }
+
+    /// Until when another request is to be expected, if the client has just been answered and was told nothing; `loaded` says
+    /// that the server is under load.
+    pub(super) fn asks_again_until(&self, loaded: bool, now: Instant) -> Instant {
+        let rhythm = self.rhythm.filter(|rhythm| rhythm.has_gap() && loaded);
+        let in_rhythm = rhythm.map(|rhythm| rhythm.goes_on_until(now, self.rhythm_at_least()));
+        let at_once = now + if self.far { SPEAKS_WITHIN } else { ASKS_AGAIN_WITHIN };
+        in_rhythm.map_or(at_once, |until| until.max(at_once))
+    }
+
+    fn rhythm_at_least(&self) -> Duration {
+        if self.far { SPEAKS_WITHIN } else { RHYTHM_AT_LEAST }
     }
 
     /// Whether FIN has left, or is bound to: no further answer reaches the peer.

@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::connection::Course;
-use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
+use super::keep_alive::{FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
 use super::patience::HELD_UP_GETS;
 use super::{Action, ConnectionId, Drain, KeepAlive, Phase};
 
@@ -59,9 +59,10 @@ impl Drain {
         self.was_loaded || self.is_loaded(now)
     }
 
-    /// Whether so much goes on that more is to be expected, as it is not of a test's last few connections.
+    /// Whether so much goes on, or so far away, that more is to be expected, as it is not of a test's last few connections.
     pub(super) fn is_loaded(&self, now: Instant) -> bool {
-        self.connections.iter().filter(|(_, connection)| connection.is_lively(now)).count() > FEW
+        let lively = || self.connections.iter().filter(|(_, connection)| connection.is_lively(now));
+        lively().any(|(_, connection)| connection.far) || lively().count() > FEW
     }
 
     /// Lets go of a connection whose answer did not say close. If its request came before the termination, or was answered
@@ -70,10 +71,7 @@ impl Drain {
     pub(super) fn part_with_answered(&mut self, id: ConnectionId, late: bool, now: Instant) {
         let asks_again_until = match self.keep_alive {
             KeepAlive::For(_) => self.window.map(Window::end),
-            KeepAlive::Auto => {
-                let rhythm = self.connections[id].rhythm.filter(|rhythm| rhythm.has_gap() && self.is_loaded(now));
-                rhythm.map(|rhythm| rhythm.goes_on_until(now)).max(Some(now + ASKS_AGAIN_WITHIN))
-            }
+            KeepAlive::Auto => Some(self.connections[id].asks_again_until(self.is_loaded(now), now)),
         };
         let until = if late { None } else { asks_again_until.max(self.connections[id].accepted_until) };
         match until {

@@ -17,12 +17,14 @@
 //! 4. One that was busy, and whose answer could not say close because its head had left, is kept for [`ASKS_AGAIN_WITHIN`]
 //!    after the end of that answer: agents have requests that wait for a connection to be free. If it was in rhythm,
 //!    the end counts as its last request. Nobody is kept like that twice.
-//! 5. But if no more than [`FEW`] connections are busy, in rhythm by a gap of their own or just accepted, 1 and 3 do
-//!    not hold: that is a test's teardown, whose clients are done, and not a server under load. It counts who is there
-//!    when idle connections are parted with, or was when the delay was over.
+//! 5. But if no more than [`FEW`] connections are busy, in rhythm by a gap of their own or just accepted, and all of them
+//!    come from this machine, 1 and 3 do not hold: that is a test's teardown, whose clients are done, and not a server
+//!    under load. It counts who is there when idle connections are parted with, or was when the delay was over.
 //! 6. What counts for 1 and 5 is the time at which the delay was to be over. If it is found late, those who were in rhythm
 //!    then are kept a little longer; see [`patience`](super::patience).
-//! 7. All others are closed at once.
+//! 7. What a peer on another machine sends is on its way for a while, and may have to be sent once more, which TCP
+//!    does after 200 ms. So it has [`SPEAKS_WITHIN`] where it would have less by 1 or 4.
+//! 8. All others are closed at once.
 //!
 //! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is
 //! later than that. The gaps are smoothed as TCP smooths its round-trip time (RFC 6298, section 2).
@@ -88,8 +90,8 @@ pub struct Rhythm {
 
 impl Rhythm {
     /// Until when the next request is to be expected, if the last one has been answered only now.
-    pub(super) fn goes_on_until(self, now: Instant) -> Instant {
-        Self { last: now, ..self }.holds_until()
+    pub(super) fn goes_on_until(self, now: Instant, at_least: Duration) -> Instant {
+        Self { last: now, ..self }.holds_until(at_least)
     }
 
     /// Whether it is known by a gap: a single request is none.
@@ -97,9 +99,9 @@ impl Rhythm {
         self.gap.is_some()
     }
 
-    /// Until when the next request is to be expected.
-    pub(super) fn holds_until(self) -> Instant {
-        let within = self.gap.map(|gap| gap.saturating_mul(GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST));
+    /// Until when the next request is to be expected, if it is for so long at least.
+    pub(super) fn holds_until(self, at_least: Duration) -> Instant {
+        let within = self.gap.map(|gap| gap.saturating_mul(GAPS).clamp(at_least, RHYTHM_AT_MOST));
         self.last + within.unwrap_or(SPEAKS_WITHIN)
     }
 }

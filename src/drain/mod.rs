@@ -218,6 +218,13 @@ impl Drain {
         id
     }
 
+    /// The peer of this connection is on another machine.
+    pub fn handle_far(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.far = true;
+        }
+    }
+
     /// So many connections are open besides those that are known, all of them quiet; so many of these have
     /// never been used.
     ///

@@ -1371,6 +1371,47 @@ fn who_was_answered_and_not_told_to_go_may_ask_once_more() {
     assert_eq!(scene.finish(id, Finished { late: true, ..KEPT_ALIVE }), [Action::End(id)]);
 }
 
+/// A connection that was answered, and could not be told to go.
+fn scene_with_an_answer_that_told_nothing(far: bool) -> (Scene, ConnectionId) {
+    let mut scene = Scene::new();
+    let id = scene.drain.handle_found(Transport::Plain, true, None);
+    if far {
+        scene.drain.handle_far(id);
+    }
+    scene.start(id, false);
+    scene.terminate_keeping(KeepAlive::Auto, None);
+    scene.actions();
+    scene.turn();
+    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    (scene, id)
+}
+
+#[test]
+fn who_was_answered_on_another_machine_has_longer_to_ask_again() {
+    let (scene, _) = scene_with_an_answer_that_told_nothing(false);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ASKS_AGAIN_WITHIN));
+    let (mut scene, id) = scene_with_an_answer_that_told_nothing(true);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SPEAKS_WITHIN));
+    assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+}
+
+#[test]
+fn one_connection_in_rhythm_is_load_if_its_peer_is_on_another_machine() {
+    for far in [false, true] {
+        let mut scene = Scene::new();
+        let rhythm = Some(Rhythm { last: scene.now, gap: Some(MILLISECOND) });
+        let id = scene.drain.handle_found(Transport::Plain, true, rhythm);
+        if far {
+            scene.drain.handle_far(id);
+        }
+        scene.terminate_keeping(KeepAlive::Auto, None);
+        scene.actions();
+        let kept_until = if far { Some(scene.now + SPEAKS_WITHIN) } else { None };
+        assert_eq!(scene.turn().contains(&Action::Close(id)), !far);
+        assert_eq!(scene.drain.poll_timeout(), kept_until, "what is lost on the way is sent once more after 200 ms");
+    }
+}
+
 #[test]
 fn who_was_answered_and_not_told_to_go_is_closed_when_it_has_stopped_asking() {
     let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto);

@@ -71,7 +71,7 @@ fn many<T>(input: &mut Unstructured<'_>, read: fn(&mut Unstructured<'_>) -> Resu
 
 fn step(input: &mut Unstructured<'_>) -> Result<Step> {
     let place = |input: &mut Unstructured<'_>| input.int_in_range(0..=7_usize);
-    Ok(match input.int_in_range(0..=35_u8)? {
+    Ok(match input.int_in_range(0..=36_u8)? {
         0 => Step::Runs(kernel(input)?),
         1 => Step::Knock(transport(input)?),
         2 => Step::Accept,
@@ -107,6 +107,7 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         32 => Step::BeginHandshake(transport(input)?),
         33 => Step::EndHandshake,
         34 => Step::LoseHandshake,
+        35 => Step::Travel(input.arbitrary()?),
         _ => Step::Listen,
     })
 }

@@ -60,6 +60,7 @@ impl World {
         let socket = self.sockets;
         self.sockets += 1;
         let mut peer = Peer::new(transport, session, self.turns_asked);
+        peer.far = self.from_afar;
         // While serving, connections are not events.
         if let Some(termination) = &mut self.termination {
             peer.accepted = Some(self.now);
@@ -70,6 +71,9 @@ impl World {
             let id = self.drain.handle_opened(transport, self.now);
             assert!(self.open.values().all(|peer| peer.id != Some(id)), "an id names one connection at a time");
             peer.id = Some(id);
+            if peer.far {
+                self.drain.handle_far(id);
+            }
         }
         self.open.insert(socket, peer);
         socket
@@ -154,8 +158,9 @@ impl World {
         let peer = peer_of(&mut self.open, socket);
         // The end of the answer counts as its last request.
         let gap = peer.rhythm.filter(|_| loaded).and_then(|rhythm| rhythm.gap);
-        let rhythm = gap.map(|gap| rhythm_ends(self.now, Some(gap)));
-        peer.untold_until = window.or(rhythm.max(Some(self.now + ASKS_AGAIN_WITHIN)));
+        let rhythm = gap.map(|gap| peer.rhythm_ends(self.now, Some(gap)));
+        let at_once = self.now + if peer.far { SPEAKS_WITHIN } else { ASKS_AGAIN_WITHIN };
+        peer.untold_until = window.or(rhythm.max(Some(at_once)));
     }
 
     pub(super) fn abort(&mut self, socket: Socket) {

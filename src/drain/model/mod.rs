@@ -31,7 +31,7 @@ use super::patience::{HELD_UP_FROM, HELD_UP_GETS};
 use super::termination::earlier;
 use super::*;
 
-use peer::{Came, Peer, Quiet, Socket, is_held_up, rhythm_ends};
+use peer::{Came, Peer, Quiet, Socket, is_held_up};
 use record::{Moment, Parting, Termination, closes_idle, id_of};
 use step::{Bystander, Kernel, Step};
 
@@ -52,6 +52,8 @@ struct World {
     now: Instant,
     kernel: Kernel,
     open: BTreeMap<Socket, Peer>,
+    /// Whether who connects comes from another machine.
+    from_afar: bool,
     /// How many sockets there have been.
     sockets: usize,
     /// The connection that is just closing: the last that is asked for it, is asked then.
@@ -91,6 +93,7 @@ impl World {
             now: Instant::now() + 10 * SECOND,
             kernel: Kernel { tells: true, holds: true },
             open: BTreeMap::new(),
+            from_afar: false,
             sockets: 0,
             closing: None,
             closed: Vec::new(),
@@ -152,6 +155,7 @@ impl World {
             Step::Turn => self.turn(),
             Step::StartTask => self.start_task(),
             Step::FinishTask(fulfilled) => self.finish_task(fulfilled),
+            Step::Travel(from_afar) => self.from_afar = from_afar,
             Step::Look => assert_eq!(self.look(), self.stats()),
             Step::Pass(time) => self.now += time,
             Step::Ring => self.ring(),
@@ -238,7 +242,8 @@ impl World {
 
     /// Whether more goes on than a test leaves behind, or went on then.
     fn is_loaded(&self, at: Instant) -> bool {
-        self.open.values().filter(|peer| peer.is_lively(at)).count() > FEW
+        let lively: Vec<_> = self.open.values().filter(|peer| peer.is_lively(at)).collect();
+        lively.len() > FEW || lively.iter().any(|peer| peer.far)
     }
 
     fn unused(&self) -> u32 {

@@ -78,6 +78,7 @@ impl Talk {
                 *now = drain.poll_timeout().map_or(*now, |due| due.max(*now));
                 drain.handle_timeout(*now);
             }
+            Step::Travel(_) => drain.handle_far(0),
             Step::BeginHandshake(_) | Step::EndHandshake | Step::LoseHandshake => {}
             Step::Runs(_) | Step::Knock(_) | Step::Accept | Step::Measure(..) | Step::Look | Step::SeeThrough => {}
         }

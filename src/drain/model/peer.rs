@@ -16,6 +16,8 @@ pub(super) type Socket = usize;
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) transport: Transport,
+    /// It is on another machine.
+    pub(super) far: bool,
     /// What the machine calls it, if it has been told of it as one of its own.
     pub(super) id: Option<ConnectionId>,
     /// The machine has been told of it, or of the number of those among which it is.
@@ -90,6 +92,7 @@ impl Peer {
     pub(super) fn new(transport: Transport, session: bool, came_after: usize) -> Self {
         Self {
             transport,
+            far: false,
             id: None,
             counted: false,
             came_after,
@@ -171,7 +174,16 @@ impl Peer {
 
     /// Until when its next request is to be expected, going by the last ones.
     pub(super) fn in_rhythm_until(&self) -> Option<Instant> {
-        self.rhythm.map(|Rhythm { last, gap }| rhythm_ends(last, gap))
+        self.rhythm.map(|Rhythm { last, gap }| self.rhythm_ends(last, gap))
+    }
+
+    /// Until when another request is to be expected after the last one.
+    pub(super) fn rhythm_ends(&self, last: Instant, gap: Option<Duration>) -> Instant {
+        let at_least = if self.far { SPEAKS_WITHIN } else { RHYTHM_AT_LEAST };
+        match gap {
+            Some(gap) => last + (gap * GAPS).clamp(at_least, RHYTHM_AT_MOST),
+            None => last + SPEAKS_WITHIN,
+        }
     }
 
     /// Until when it may speak, having been accepted a moment ago.
@@ -201,12 +213,4 @@ pub(super) struct Quiet {
 /// Whether it turns out so late that a time is over that everything must have been held up.
 pub(super) fn is_held_up(over: Instant, now: Instant) -> bool {
     over + HELD_UP_FROM <= now
-}
-
-/// Until when another request is to be expected after the last one.
-pub(super) fn rhythm_ends(last: Instant, gap: Option<Duration>) -> Instant {
-    match gap {
-        Some(gap) => last + (gap * GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST),
-        None => last + SPEAKS_WITHIN,
-    }
 }

@@ -256,6 +256,7 @@ fn event() -> impl Strategy<Value = Step> {
         2 => transport().prop_map(Step::BeginHandshake),
         2 => Just(Step::EndHandshake),
         1 => Just(Step::LoseHandshake),
+        1 => any::<bool>().prop_map(Step::Travel),
         2 => Just(Step::Accept),
         5 => transport().prop_map(Step::Open),
         2 => transport().prop_map(Step::OpenSession),

@@ -36,6 +36,9 @@ impl World {
         peer.unheard = peer.last.is_none();
         let id = self.drain.handle_found(peer.transport, peer.last.is_some(), peer.rhythm);
         peer.id = Some(id);
+        if peer.far {
+            self.drain.handle_far(id);
+        }
         if peer.hijacked {
             self.drain.handle_hijacked(id);
         }

@@ -112,10 +112,27 @@ function isReceiving({ session, streams }) {
  */
 function destroy(connection) {
   const { session, streams } = connection;
-  if (streams?.size) session?.destroy(/** @type {any} */ (null), CANCEL);
-  else session?.destroy();
-  // Not in the same turn, in which the session writes its last: clients of Node may not notice the end of a TLS
-  // connection that ends without an alert.
+  if (!streams?.size || session === null || session.destroyed) {
+    session?.destroy();
+    destroySocket(connection);
+    return;
+  }
+  session.goaway(CANCEL);
+  // Not in the same turn: where TLS is still writing, as it is to clients that are a round trip away, the GOAWAY of this
+  // would not leave before the end of the connection.
+  setImmediate(() => {
+    session.destroy(/** @type {any} */ (null), CANCEL);
+    destroySocket(connection);
+  });
+}
+
+/**
+ * Not in the turn in which the session writes its last: clients of Node may not notice the end of a TLS connection that
+ * ends without an alert.
+ *
+ * @param {Connection} connection
+ */
+function destroySocket(connection) {
   setImmediate(() => http1.destroy(connection));
 }
 

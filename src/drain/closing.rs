@@ -22,7 +22,7 @@ pub const CLOSE_NOTIFY_AT_MOST: Duration = Duration::from_millis(250);
 ///
 /// What it sent before the acknowledgement has arrived then, and is served. A peer that is alive needs
 /// one round trip; one that is not must not hold up a termination.
-pub const PING_AT_MOST: Duration = Duration::from_millis(100);
+pub const PING_AT_MOST: Duration = Duration::from_millis(200);
 
 /// How long the peer of an idle HTTP/2 session, which has acknowledged a PING, may take to close its end of the connection.
 pub const SESSION_CLOSES_WITHIN: Duration = Duration::from_millis(250);
@@ -107,17 +107,24 @@ impl Drain {
         self.actions.push_back(Action::Ping(id));
     }
 
-    /// Its peer has acknowledged the PING, or does not. In the former case it has received whatever was answered before,
+    /// Its peer has acknowledged the PING, or does not in time. In the former case it has received whatever was answered before,
     /// and has no more to say than that it closes, too: but it may not.
     pub(super) fn close_session(&mut self, id: ConnectionId, acknowledged: bool, now: Instant) {
-        let connection = &mut self.connections[id];
-        let received_everything = acknowledged && !connection.busy && connection.is_quiet();
-        let until = if received_everything { Some(now + SESSION_CLOSES_WITHIN) } else { None };
-        connection.course = Course::ClosingSession { until };
-        if let Some(until) = until {
-            self.be_patient(id, until);
+        self.connections[id].course = Course::ClosingSession { until: None };
+        if acknowledged {
+            self.await_end_of_session(id, now);
         }
         self.actions.push_back(Action::CloseSession(id));
+    }
+
+    /// Its peer has acknowledged the PING.
+    pub(super) fn await_end_of_session(&mut self, id: ConnectionId, now: Instant) {
+        let connection = &mut self.connections[id];
+        if !connection.busy && connection.is_quiet() {
+            let until = now + SESSION_CLOSES_WITHIN;
+            connection.course = Course::ClosingSession { until: Some(until) };
+            self.be_patient(id, until);
+        }
     }
 
     pub(super) fn destroy(&mut self, id: ConnectionId) {

@@ -186,7 +186,9 @@ impl Connection {
     pub(super) fn expected_until(&self, loaded: bool, due: Instant, now: Instant) -> Option<Instant> {
         let rhythm = self.rhythm.map(|rhythm| rhythm.holds_until(self.rhythm_at_least()));
         let unused = if self.used { None } else { Some(now + SPEAKS_WITHIN) };
-        let expected = if loaded { rhythm.max(unused) } else { None };
+        // The handshake of TLS before 1.3 ends a round trip before a request can follow.
+        let secured = unused.filter(|_| self.far && self.transport == Transport::Tls);
+        let expected = if loaded { rhythm.max(unused) } else { secured };
         expected.max(self.accepted_until).filter(|&until| until > due)
     }
 

@@ -23,7 +23,8 @@
 //! 6. What counts for 1 and 5 is the time at which the delay was to be over. If it is found late, those who were in rhythm
 //!    then are kept a little longer; see [`patience`](super::patience).
 //! 7. What a peer on another machine sends is on its way for a while, and may have to be sent once more, which TCP
-//!    does after 200 ms. So it has [`SPEAKS_WITHIN`] where it would have less by 1 or 4.
+//!    does after 200 ms. So it has [`SPEAKS_WITHIN`] where it would have less by 1 or 4; and over TLS by 3 without load,
+//!    too, as a handshake before TLS 1.3 ends here a round trip before a request can follow.
 //! 8. All others are closed at once.
 //!
 //! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is

@@ -364,10 +364,11 @@ impl Drain {
 
     /// The PING on this connection was acknowledged.
     pub fn handle_ponged(&mut self, id: ConnectionId, now: Instant) {
-        if let Some(connection) = self.connections.get_mut(id)
-            && matches!(connection.course, Course::Pinging { .. })
-        {
-            self.close_session(id, true, now);
+        match self.connections.get(id).map(|connection| connection.course) {
+            Some(Course::Pinging { .. }) => self.close_session(id, true, now),
+            // It has taken its time.
+            Some(Course::ClosingSession { until: None }) => self.await_end_of_session(id, now),
+            _ => {}
         }
         self.assert_invariants();
     }

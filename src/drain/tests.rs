@@ -771,6 +771,10 @@ fn the_peer_of_an_idle_session_may_take_a_moment_to_close_its_end() {
     assert_eq!(scene.pass(PING_AT_MOST), [Action::CloseSession(silent)]);
     assert_eq!(scene.pass(SESSION_CLOSES_WITHIN - PING_AT_MOST), [Action::Destroy(idle)]);
     assert_eq!(scene.drain.poll_timeout(), None, "the others may not have received everything yet");
+    scene.drain.handle_ponged(silent, scene.now);
+    assert_eq!(scene.pass(SESSION_CLOSES_WITHIN), [Action::Destroy(silent)]);
+    scene.drain.handle_ponged(busy, scene.now);
+    assert_eq!(scene.drain.poll_timeout(), None, "what it had in flight may still be on its way");
     for id in [idle, busy, silent] {
         scene.close(id);
     }
@@ -1393,6 +1397,20 @@ fn who_was_answered_on_another_machine_has_longer_to_ask_again() {
     let (mut scene, id) = scene_with_an_answer_that_told_nothing(true);
     assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SPEAKS_WITHIN));
     assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+}
+
+#[test]
+fn who_has_ended_a_handshake_on_another_machine_has_time_to_speak() {
+    for (transport, far) in [(Transport::Tls, true), (Transport::Tls, false), (Transport::Plain, true)] {
+        let mut scene = Scene::new();
+        let id = scene.drain.handle_found(transport, false, None);
+        if far {
+            scene.drain.handle_far(id);
+        }
+        scene.terminate_keeping(KeepAlive::Auto, None);
+        scene.actions();
+        assert_eq!(scene.turn().is_empty(), far && transport == Transport::Tls, "{transport:?}, {far}");
+    }
 }
 
 #[test]

@@ -179,6 +179,10 @@ impl World {
         // It may come when nobody waits for it any more.
         let peer = peer_of(&mut self.open, socket);
         if let (Some(id), Some(_)) = (peer.id, peer.pinging_until) {
+            // Late, but it has received everything.
+            if peer.session_closing && !peer.ponged && !peer.was_busy && !peer.is_busy() {
+                peer.lingers_until = Some(self.now + SESSION_CLOSES_WITHIN);
+            }
             peer.ponged = true;
             self.drain.handle_ponged(id, self.now);
             self.obey();

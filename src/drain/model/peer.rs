@@ -150,6 +150,11 @@ impl Peer {
         !self.in_flight.is_empty() || self.receiving || self.hijacked
     }
 
+    /// Whether a handshake may have ended a round trip before its peer can speak.
+    pub(super) fn is_far_over_tls(&self) -> bool {
+        self.far && self.transport == Transport::Tls
+    }
+
     /// Whether the machine knows it, and nothing is under way or done on it.
     pub(super) fn is_idle(&self) -> bool {
         self.id.is_some() && !self.is_busy() && !self.answered_early && !self.session && !self.leaving

@@ -372,6 +372,8 @@ impl Termination {
         let expected = if peer.idle_at_parting && parting.loaded {
             let unheard = if peer.unheard { Some(parting.at + SPEAKS_WITHIN) } else { None };
             peer.in_rhythm_until().max(unheard)
+        } else if peer.idle_at_parting && peer.is_far_over_tls() && peer.unheard {
+            Some(parting.at + SPEAKS_WITHIN)
         } else {
             None
         };

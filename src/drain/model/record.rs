@@ -98,7 +98,8 @@ impl Termination {
         let unheard = if peer.unheard { Some(parting.at + SPEAKS_WITHIN) } else { None };
         let loaded = peer.idle_at_parting && parting.loaded;
         let in_rhythm = peer.in_rhythm_until().filter(|&until| until > parting.due);
-        let expected = if loaded { in_rhythm.max(unheard) } else { None };
+        let secured = unheard.filter(|_| peer.idle_at_parting && peer.is_far_over_tls());
+        let expected = if loaded { in_rhythm.max(unheard) } else { secured };
         // What it was told since counts more than what it did before.
         peer.untold_until.or(expected).max(peer.shows_until).max(peer.may_speak_until())
     }

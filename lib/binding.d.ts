@@ -101,7 +101,13 @@ export function far(key: number, id: number): void;
 export function quiet(key: number, quiet: number, unused: number): Actions;
 export function quietClosed(key: number, closed: number, quiet: number, unused: number): Actions;
 export function surveyed(key: number, all: boolean): Actions;
-export function watchListener(key: number, descriptor: number, host: string, port: number): string | null;
+export function watchListener(
+  key: number,
+  descriptor: number,
+  host: string,
+  port: number,
+  near: boolean,
+): string | null;
 export function holdListener(key: number, descriptor: number, host: string, port: number): string | null;
 export function acceptQueue(key: number, waiting: number | null): Actions;
 export function listenerClosed(key: number): Actions;

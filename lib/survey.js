@@ -26,6 +26,9 @@ const { Transport } = native;
  */
 const SURVEYED_PER_TURN = 256;
 
+/** Of so many clients it is looked up where they are, to know of all. */
+const ENOUGH = 8;
+
 /** Addresses of this machine (RFC 1122, section 3.2.1.3, and RFC 4291, section 2.5.3). */
 const LOOPBACK = /^(::ffff:)?127\.|^::1$/;
 
@@ -98,6 +101,19 @@ class Survey {
   /** @param {Connection} connection of which the machine knows that it has closed */
   forget({ id }) {
     this.#known[id] = undefined;
+  }
+
+  /** Whether there are clients, and the first ones are on this machine: so are the others then, as a rule. */
+  isNear() {
+    const accepted = [];
+    for (const connection of this.#attachment.open) {
+      if (accepted.push(connection.accepted) === ENOUGH) break;
+    }
+    for (const socket of this.#quiet.sockets()) {
+      if (accepted.push(socketBelow(socket)) >= ENOUGH) break;
+    }
+    const known = accepted.filter(({ remoteAddress }) => remoteAddress !== undefined);
+    return known.length > 0 && !known.some(isFar);
   }
 
   /**

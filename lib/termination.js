@@ -288,7 +288,7 @@ class Termination {
           this.#survey.takeAll(value);
           break;
         case ActionKind.WatchListener:
-          this.perform(listener.watch(this.#server, this.#key));
+          this.perform(listener.watch(this.#server, this.#key, this.#survey.isNear()));
           break;
         case ActionKind.HoldListener:
           this.perform(listener.hold(this.#server, this.#key));

@@ -235,10 +235,11 @@ pub fn surveyed(key: u32, all: bool) -> Result<Actions> {
 }
 
 /// Looks from now on how many connections wait to be accepted by a listener, which is named by its descriptor
-/// and the address that it is bound to. Call `due` afterwards. Gives the reason if that can't be known.
+/// and the address that it is bound to; `near` says that its clients are on this machine. Call `due` afterwards. Gives the
+/// reason if that can't be known.
 #[napi(catch_unwind)]
-pub fn watch_listener(key: u32, descriptor: i32, host: String, port: u16) -> Result<Option<String>> {
-    at_listener(key, &host, port, |driver, local| driver.watch_listener(descriptor, local))
+pub fn watch_listener(key: u32, descriptor: i32, host: String, port: u16, near: bool) -> Result<Option<String>> {
+    at_listener(key, &host, port, |driver, local| driver.watch_listener(descriptor, local, near))
 }
 
 /// Holds new connections back from that listener. Call `due` afterwards. Gives the reason if that can't or

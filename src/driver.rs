@@ -28,6 +28,8 @@ pub struct Driver {
     alarm: Option<Alarm>,
     /// Held from when the listener is to close until it has closed.
     listener: Option<Listener>,
+    /// Whether its clients are on this machine, as far as can be seen. Their handshakes take no time.
+    near: bool,
     /// Present once somebody else wants to know how far the server has come.
     watch: Option<Arc<Watch>>,
 }
@@ -205,12 +207,14 @@ impl Driver {
     }
 
     /// From now on, looks before every turn how many connections wait to be accepted by the listener with
-    /// this descriptor, which is bound to `local`.
+    /// this descriptor, which is bound to `local`. Unless its clients are `near`, on this machine, that includes those whose
+    /// handshake is under way: to look for them may take a millisecond or more.
     ///
     /// # Errors
     ///
     /// When that can't be known. The termination goes on without it.
-    pub fn watch_listener(&mut self, descriptor: i32, local: SocketAddr) -> io::Result<()> {
+    pub fn watch_listener(&mut self, descriptor: i32, local: SocketAddr, near: bool) -> io::Result<()> {
+        self.near = near || local.ip().is_loopback();
         let watched = Listener::watch(descriptor, local).map(|listener| self.listener = Some(listener));
         self.look_at_accept_queue();
         watched
@@ -237,7 +241,7 @@ impl Driver {
     }
 
     fn look_at_accept_queue(&mut self) {
-        let (waiting, handshakes) = self.listener.as_ref().map_or((None, 0), who_comes);
+        let (waiting, handshakes) = self.listener.as_ref().map_or((None, 0), |listener| who_comes(listener, self.near));
         self.drain.handle_accept_queue(waiting, handshakes, now());
     }
 
@@ -301,11 +305,11 @@ impl Driver {
     }
 }
 
-/// How many wait to be accepted, and if nobody does, how many handshakes are under way.
-fn who_comes(listener: &Listener) -> (Option<u32>, u32) {
+/// How many wait to be accepted, and if nobody does, how many handshakes are under way that take time.
+fn who_comes(listener: &Listener, near: bool) -> (Option<u32>, u32) {
     let waiting = || listener.waiting().ok();
     match waiting() {
-        Some(0) => {
+        Some(0) if !near => {
             // Where that can't be known, it is as if there were none.
             let handshakes = listener.handshakes().unwrap_or(0);
             // Those that have ended meanwhile were in neither of the two.
@@ -328,31 +332,32 @@ mod tests {
 
     const PLAN: Plan = Plan { delay: Duration::ZERO, timeout: None, keep_alive: KeepAlive::Auto, observed: false };
 
+    /// Listens everywhere; and where its clients find it.
     fn listen() -> (TcpListener, SocketAddr) {
-        let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let local = server.local_addr().unwrap();
-        (server, local)
+        let server = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let there = (Ipv4Addr::LOCALHOST, server.local_addr().unwrap().port()).into();
+        (server, there)
     }
 
-    fn terminate(server: &TcpListener) -> (Driver, Vec<Action>) {
+    fn terminate(server: &TcpListener, near: bool) -> (Driver, Vec<Action>) {
         let mut driver = Driver::default();
         driver.terminate(PLAN);
-        driver.watch_listener(server.as_raw_fd(), server.local_addr().unwrap()).unwrap();
+        driver.watch_listener(server.as_raw_fd(), server.local_addr().unwrap(), near).unwrap();
         let actions = driver.take_actions();
         (driver, actions)
     }
 
     #[test]
     fn a_listener_that_nobody_connects_to_closes_at_once() {
-        let (_driver, actions) = terminate(&listen().0);
+        let (_driver, actions) = terminate(&listen().0, false);
         assert!(actions.contains(&Action::CloseServer));
     }
 
     #[test]
     fn it_does_not_before_somebody_was_accepted_who_waits() {
-        let (server, local) = listen();
-        let _client = TcpStream::connect(local).unwrap();
-        let (mut driver, actions) = terminate(&server);
+        let (server, there) = listen();
+        let _client = TcpStream::connect(there).unwrap();
+        let (mut driver, actions) = terminate(&server, true);
         assert!(actions.contains(&Action::HoldListener) && !actions.contains(&Action::CloseServer));
         driver.turned();
         assert!(!driver.take_actions().contains(&Action::CloseServer));
@@ -363,7 +368,7 @@ mod tests {
 
     #[test]
     fn nor_while_a_handshake_is_under_way() {
-        let (server, local) = listen();
+        let (server, there) = listen();
         let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         client.set_nonblocking(true).unwrap();
         // Hears nothing, so it never sends its last ACK. Recent kernels permit that with CAP_NET_ADMIN only.
@@ -372,11 +377,13 @@ mod tests {
             eprintln!("skipped: this needs CAP_NET_ADMIN");
             return;
         }
-        client.connect(&local.into()).unwrap_err();
-        let watched = Listener::watch(server.as_raw_fd(), local).unwrap();
+        client.connect(&there.into()).unwrap_err();
+        let watched = Listener::watch(server.as_raw_fd(), server.local_addr().unwrap()).unwrap();
         // Its SYN is on its way for a moment.
         while watched.handshakes().unwrap() == 0 {}
-        let (_driver, actions) = terminate(&server);
+        let (_driver, actions) = terminate(&server, false);
         assert!(actions.contains(&Action::HoldListener) && !actions.contains(&Action::CloseServer));
+        let (_driver, actions) = terminate(&server, true);
+        assert!(actions.contains(&Action::CloseServer), "nobody looks for what takes no time");
     }
 }

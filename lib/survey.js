@@ -105,15 +105,19 @@ class Survey {
 
   /** Whether there are clients, and the first ones are on this machine: so are the others then, as a rule. */
   isNear() {
-    const accepted = [];
-    for (const connection of this.#attachment.open) {
-      if (accepted.push(connection.accepted) === ENOUGH) break;
+    let [looked, someAreKnown] = [0, false];
+    for (const socket of this.#acceptedSockets()) {
+      if (isFar(socket)) return false;
+      someAreKnown ||= socket.remoteAddress !== undefined;
+      looked += 1;
+      if (looked === ENOUGH) break;
     }
-    for (const socket of this.#quiet.sockets()) {
-      if (accepted.push(socketBelow(socket)) >= ENOUGH) break;
-    }
-    const known = accepted.filter(({ remoteAddress }) => remoteAddress !== undefined);
-    return known.length > 0 && !known.some(isFar);
+    return someAreKnown;
+  }
+
+  *#acceptedSockets() {
+    for (const { accepted } of this.#attachment.open) yield accepted;
+    for (const socket of this.#quiet.sockets()) yield socketBelow(socket);
   }
 
   /**

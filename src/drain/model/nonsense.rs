@@ -79,8 +79,8 @@ impl Talk {
                 drain.handle_timeout(*now);
             }
             Step::Travel(_) => drain.handle_far(0),
-            Step::BeginHandshake(_) | Step::EndHandshake | Step::LoseHandshake => {}
-            Step::Runs(_) | Step::Knock(_) | Step::Accept | Step::Measure(..) | Step::Look | Step::SeeThrough => {}
+            Step::BeginHandshake(_) | Step::EndHandshake | Step::LoseHandshake | Step::Knock(_) | Step::Accept => {}
+            Step::Runs(_) | Step::Measure(..) | Step::Look | Step::SeeThrough => {}
         }
     }
 }

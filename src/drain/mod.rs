@@ -275,7 +275,7 @@ impl Drain {
         } else if self.listener.is_done(now) {
             self.close_listener();
             // If that is said while no turn is awaited, who is there is read all the same.
-            if self.quiet > 0 || !self.connections.is_empty() {
+            if self.is_anybody_there() {
                 self.turn_if_needed();
             }
         } else if self.listener.is_accepting() {
@@ -552,10 +552,10 @@ impl Drain {
             if self.phase != Phase::Reading {
                 self.close_some(now);
             }
-            if self.phase == Phase::Reading && !self.listener.is_accepting() {
-                self.survey(Survey::Some, now);
-            } else {
+            if self.phase != Phase::Reading || self.listener.is_accepting() {
                 self.turn_if_needed();
+            } else if self.is_anybody_there() {
+                self.survey(Survey::Some, now);
             }
         }
         self.assert_invariants();

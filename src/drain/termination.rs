@@ -150,7 +150,7 @@ impl Drain {
             }
         }
         // A turn that an earlier termination asked for may have read already.
-        if self.turn != Turn::NotAwaited || self.quiet > 0 || !self.connections.is_empty() {
+        if self.turn != Turn::NotAwaited || self.is_anybody_there() {
             self.await_turn();
         }
     }
@@ -193,6 +193,10 @@ impl Drain {
         if self.turn == Turn::NotAwaited {
             self.await_turn();
         }
+    }
+
+    pub(super) fn is_anybody_there(&self) -> bool {
+        self.quiet > 0 || !self.connections.is_empty()
     }
 
     /// What shows in a turn of the loop: whether anybody waits to be accepted, and what has come. But not as long as
@@ -260,8 +264,7 @@ impl Drain {
     }
 
     pub(super) fn resolve_if_done(&mut self, now: Instant) {
-        let open = self.quiet > 0 || !self.connections.is_empty();
-        if !self.phase.is_terminating() || open || self.closing_server || self.tasks > 0 {
+        if !self.phase.is_terminating() || self.is_anybody_there() || self.closing_server || self.tasks > 0 {
             return;
         }
         self.phase = Phase::Terminated;

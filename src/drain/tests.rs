@@ -1645,3 +1645,20 @@ fn a_queue_that_never_empties_is_left_after_a_while() {
         assert!(scene.turn().contains(&Action::CloseServer));
     }
 }
+
+#[test]
+fn nobody_is_looked_for_where_the_last_one_has_gone_before_the_listener_closes() {
+    let mut scene = Scene::new();
+    let id = scene.idle(Transport::Plain);
+    scene.terminate_within(None);
+    scene.drain.handle_accept_queue(Some(0), 0, scene.now);
+    scene.drain.handle_closed(id, true, scene.now);
+    while scene.drain.poll_action().is_some() {}
+    scene.drain.handle_turned(scene.now);
+    assert_eq!(std::iter::from_fn(|| scene.drain.poll_action()).collect::<Vec<_>>(), []);
+    // Whoever is emitted by hand is.
+    scene.drain.handle_opened(Transport::Plain, scene.now);
+    assert_eq!(scene.drain.poll_action(), Some(Action::AwaitTurn));
+    scene.drain.handle_turned(scene.now);
+    assert!(matches!(scene.drain.poll_action(), Some(Action::Survey(_))));
+}

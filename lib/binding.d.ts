@@ -95,9 +95,8 @@ export function state(key: number): 'serving' | 'delaying' | 'draining' | 'termi
 export function stats(key: number): Stats;
 export function isUnderLoad(key: number): boolean;
 export function report(key: number): Report;
-export function opened(key: number, transport: number): number;
-export function found(key: number, transport: number, age: number, gap: number): number;
-export function far(key: number, id: number): void;
+export function opened(key: number, transport: number, far: number | null): number;
+export function found(key: number, transport: number, far: number | null, age: number, gap: number): number;
 export function quiet(key: number, quiet: number, unused: number): Actions;
 export function quietClosed(key: number, closed: number, quiet: number, unused: number): Actions;
 export function surveyed(key: number, all: boolean): Actions;

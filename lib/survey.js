@@ -5,7 +5,14 @@
 const { performance } = require('node:perf_hooks');
 const { native } = require('./early');
 const { Intake } = require('./intake');
-const { acceptedSockets, activeSockets, lookAtIdle, requestComingInOn, socketBelow } = require('./internals');
+const {
+  acceptedSockets,
+  activeSockets,
+  descriptorOf,
+  lookAtIdle,
+  requestComingInOn,
+  socketBelow,
+} = require('./internals');
 const { QuietConnections } = require('./quiet-connections');
 const { hasReceived } = require('./received');
 const { isReceiving, isUnanswered } = require('./receiving');
@@ -94,7 +101,7 @@ class Survey {
 
   /** @param {Connection} connection accepted just now */
   opened(connection) {
-    this.#name(connection, native.opened(this.#key, this.#transport));
+    this.#name(connection, native.opened(this.#key, this.#transport, descriptorIfFar(connection.accepted)));
     this.#perform(native.due(this.#key));
   }
 
@@ -153,7 +160,8 @@ class Survey {
   /** @param {Connection} connection */
   #enter(connection) {
     const { last, gap } = rhythmOn(connection.socket) ?? { last: Number.NaN, gap: Number.NaN };
-    this.#name(connection, native.found(this.#key, this.#transport, performance.now() - last, gap));
+    const far = descriptorIfFar(connection.accepted);
+    this.#name(connection, native.found(this.#key, this.#transport, far, performance.now() - last, gap));
     // What follows from being found comes with it.
     if (connection.hijackedBy !== null) this.#perform(native.hijacked(this.#key, connection.id));
   }
@@ -165,7 +173,6 @@ class Survey {
   #name(connection, id) {
     connection.id = id;
     this.#known[id] = connection;
-    if (isFar(connection.accepted)) native.far(this.#key, id);
   }
 
   // The look at all of them.
@@ -389,6 +396,11 @@ function isFar({ remoteAddress, localAddress }) {
   // It is none of the internet, or gone.
   if (remoteAddress === undefined) return false;
   return remoteAddress !== localAddress && !LOOPBACK.test(remoteAddress);
+}
+
+/** @param {Socket} socket whose descriptor tells how far */
+function descriptorIfFar(socket) {
+  return isFar(socket) ? descriptorOf(socket) : null;
 }
 
 exports.Survey = Survey;

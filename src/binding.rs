@@ -195,25 +195,21 @@ pub fn report(key: u32) -> Result<Report> {
     with_driver(key, |driver| driver.report().into())
 }
 
-/// A connection was accepted during a termination: gives its id. Call `due` afterwards.
+/// A connection was accepted during a termination: gives its id. `far` is its descriptor if its peer is on another machine.
+/// Call `due` afterwards.
 #[napi(catch_unwind)]
-pub fn opened(key: u32, transport: Transport) -> Result<u32> {
-    with_driver(key, |driver| to_u32(driver.opened(transport.into())))
+pub fn opened(key: u32, transport: Transport, far: Option<i32>) -> Result<u32> {
+    with_driver(key, |driver| to_u32(driver.opened(transport.into(), far)))
 }
 
 /// A connection that was open before has become known: gives its id. Call `due` afterwards.
 ///
 /// `age` is how long ago its last request came, and `gap` the smoothed time between two, in milliseconds;
-/// anything that is not a duration says that there were none, or not two.
+/// anything that is not a duration says that there were none, or not two. `far` is its descriptor if its peer is on another
+/// machine.
 #[napi(catch_unwind)]
-pub fn found(key: u32, transport: Transport, age: f64, gap: f64) -> Result<u32> {
-    with_driver(key, |driver| to_u32(driver.found(transport.into(), milliseconds(age), milliseconds(gap))))
-}
-
-/// The peer of a connection is on another machine.
-#[napi(catch_unwind)]
-pub fn far(key: u32, id: u32) -> Result<()> {
-    with_driver(key, |driver| driver.far(id as ConnectionId))
+pub fn found(key: u32, transport: Transport, far: Option<i32>, age: f64, gap: f64) -> Result<u32> {
+    with_driver(key, |driver| to_u32(driver.found(transport.into(), far, milliseconds(age), milliseconds(gap))))
 }
 
 /// So many connections are quiet, besides those that are known; so many of these have never been used.

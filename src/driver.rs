@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use crate::alarm::{Alarm, AlarmClock};
 use crate::clock::now;
-use crate::drain::{Action, ConnectionId, Drain, Finished, Phase, Plan, Report, Rhythm, Stats, Transport};
-use crate::kernel::Listener;
+use crate::drain::{Action, ConnectionId, Distance, Drain, Finished, Phase, Plan, Report, Rhythm, Stats, Transport};
+use crate::kernel::{self, Listener};
 use crate::watch::Watch;
 
 /// Called on the alarm's thread when [`Driver::timed_out`] is due; must only pass that on.
@@ -78,22 +78,23 @@ impl Driver {
         self.drain.is_under_load(now())
     }
 
-    /// The server has accepted a connection, during a termination.
-    pub fn opened(&mut self, transport: Transport) -> ConnectionId {
-        self.drain.handle_opened(transport, now())
+    /// The server has accepted a connection, during a termination. This is its descriptor if its peer is on another machine.
+    pub fn opened(&mut self, transport: Transport, far: Option<i32>) -> ConnectionId {
+        self.drain.handle_opened(transport, distance(far), now())
     }
 
     /// A connection that was open before has become known, and how long ago its last request came, if one has,
-    /// and its gap, if there were several.
-    pub fn found(&mut self, transport: Transport, age: Option<Duration>, gap: Option<Duration>) -> ConnectionId {
+    /// and its gap, if there were several. There is a descriptor if its peer is on another machine.
+    pub fn found(
+        &mut self,
+        transport: Transport,
+        far: Option<i32>,
+        age: Option<Duration>,
+        gap: Option<Duration>,
+    ) -> ConnectionId {
         let used = age.is_some();
         let rhythm = age.and_then(|age| Some(Rhythm { last: now().checked_sub(age)?, gap }));
-        self.drain.handle_found(transport, used, rhythm)
-    }
-
-    /// The peer of this connection is on another machine.
-    pub fn far(&mut self, id: ConnectionId) {
-        self.drain.handle_far(id);
+        self.drain.handle_found(transport, distance(far), used, rhythm)
     }
 
     /// So many connections are quiet, and so many of these have never been used.
@@ -303,6 +304,13 @@ impl Driver {
         self.update_watch();
         actions
     }
+}
+
+/// How far away the peer of a connection is, of which there is a descriptor if it is on another machine.
+fn distance(far: Option<i32>) -> Distance {
+    // Where that can't be known, it is as if it were next door.
+    let round_trip = |descriptor| kernel::round_trip(descriptor).unwrap_or_default();
+    far.map_or(Distance::Near, |descriptor| Distance::Far { round_trip: round_trip(descriptor) })
 }
 
 /// How many wait to be accepted, and if nobody does, how many handshakes are under way that take time.

@@ -1,4 +1,4 @@
-//! The ways in which one connection ends, and how long its peer may take over it.
+//! The ways in which one connection ends, and how long its peer may take over it: one on another machine a round trip more.
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,7 @@ impl Drain {
     /// Its last answer has left before the request had come whole, and said nothing of the connection: the peer may send
     /// another request behind the rest of this one, and is not to find FIN before.
     pub(super) fn hear_body(&mut self, id: ConnectionId, now: Instant) {
-        let until = now + HEAR_OUT_AT_MOST;
+        let until = self.has_until(id, HEAR_OUT_AT_MOST, now);
         let connection = &mut self.connections[id];
         connection.busy = true;
         connection.course = Course::HearingBody { until };
@@ -88,7 +88,7 @@ impl Drain {
     }
 
     fn linger(&mut self, id: ConnectionId, at_most: Duration, tally: Tally, now: Instant) {
-        let until = now + at_most;
+        let until = self.has_until(id, at_most, now);
         self.connections[id].course = Course::Lingering { until, tally };
         self.be_patient(id, until);
     }
@@ -101,7 +101,7 @@ impl Drain {
 
     /// HTTP/2 is asked first: streams that its peer has opened by now are served.
     pub(super) fn ping(&mut self, id: ConnectionId, now: Instant) {
-        let until = now + PING_AT_MOST;
+        let until = self.has_until(id, PING_AT_MOST, now);
         self.connections[id].course = Course::Pinging { until };
         self.be_patient(id, until);
         self.actions.push_back(Action::Ping(id));
@@ -119,10 +119,10 @@ impl Drain {
 
     /// Its peer has acknowledged the PING.
     pub(super) fn await_end_of_session(&mut self, id: ConnectionId, now: Instant) {
-        let connection = &mut self.connections[id];
+        let connection = &self.connections[id];
         if !connection.busy && connection.is_quiet() {
-            let until = now + SESSION_CLOSES_WITHIN;
-            connection.course = Course::ClosingSession { until: Some(until) };
+            let until = self.has_until(id, SESSION_CLOSES_WITHIN, now);
+            self.connections[id].course = Course::ClosingSession { until: Some(until) };
             self.be_patient(id, until);
         }
     }

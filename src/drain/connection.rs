@@ -1,8 +1,9 @@
 //! One connection: what is under way on it, and whether it is on its way out.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::keep_alive::{ASKS_AGAIN_WITHIN, RHYTHM_AT_LEAST, Rhythm, SPEAKS_WITHIN};
+use super::Distance;
+use super::keep_alive::Rhythm;
 
 /// Names a connection from [`Drain::handle_opened`](super::Drain::handle_opened) until it has closed; may be used again
 /// for another connection afterwards.
@@ -112,8 +113,7 @@ pub(super) struct Connection {
     pub(super) course: Course,
     /// Whether HTTP/2 is spoken, as far as that is known.
     pub(super) multiplexed: bool,
-    /// Whether its peer is on another machine.
-    pub(super) far: bool,
+    pub(super) distance: Distance,
     /// Whether it has had a request in flight since the termination began.
     pub(super) busy: bool,
     /// Until when it is kept for a request, if it was accepted during the termination.
@@ -129,14 +129,14 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(transport: Transport) -> Self {
+    pub(super) fn new(transport: Transport, distance: Distance) -> Self {
         Self {
             transport,
+            distance,
             requests: 0,
             receiving: false,
             course: Course::Open,
             multiplexed: false,
-            far: false,
             busy: false,
             accepted_until: None,
             rhythm: None,
@@ -176,7 +176,7 @@ impl Connection {
 
     /// Whether HTTP/1 is busy on it, or soon to be.
     pub(super) fn is_lively(&self, now: Instant) -> bool {
-        let rhythm = self.rhythm.filter(Rhythm::has_gap).map(|rhythm| rhythm.holds_until(self.rhythm_at_least()));
+        let rhythm = self.rhythm.filter(Rhythm::has_gap).map(|rhythm| rhythm.holds_until(self.distance));
         let expected = rhythm.max(self.accepted_until);
         !self.hijacked && (!self.is_quiet() || expected.is_some_and(|until| until > now))
     }
@@ -184,10 +184,10 @@ impl Connection {
     /// Until when a request is to be expected, if one was when idle connections were `due` to be parted with; `loaded` says
     /// that the server is under load.
     pub(super) fn expected_until(&self, loaded: bool, due: Instant, now: Instant) -> Option<Instant> {
-        let rhythm = self.rhythm.map(|rhythm| rhythm.holds_until(self.rhythm_at_least()));
-        let unused = if self.used { None } else { Some(now + SPEAKS_WITHIN) };
+        let rhythm = self.rhythm.map(|rhythm| rhythm.holds_until(self.distance));
+        let unused = if self.used { None } else { Some(now + self.distance.speaks_within()) };
         // The handshake of TLS before 1.3 ends a round trip before a request can follow.
-        let secured = unused.filter(|_| self.far && self.transport == Transport::Tls);
+        let secured = unused.filter(|_| self.distance.is_far() && self.transport == Transport::Tls);
         let expected = if loaded { rhythm.max(unused) } else { secured };
         expected.max(self.accepted_until).filter(|&until| until > due)
     }
@@ -196,13 +196,9 @@ impl Connection {
     /// that the server is under load.
     pub(super) fn asks_again_until(&self, loaded: bool, now: Instant) -> Instant {
         let rhythm = self.rhythm.filter(|rhythm| rhythm.has_gap() && loaded);
-        let in_rhythm = rhythm.map(|rhythm| rhythm.goes_on_until(now, self.rhythm_at_least()));
-        let at_once = now + if self.far { SPEAKS_WITHIN } else { ASKS_AGAIN_WITHIN };
+        let in_rhythm = rhythm.map(|rhythm| rhythm.goes_on_until(now, self.distance));
+        let at_once = now + self.distance.asks_again_within();
         in_rhythm.map_or(at_once, |until| until.max(at_once))
-    }
-
-    fn rhythm_at_least(&self) -> Duration {
-        if self.far { SPEAKS_WITHIN } else { RHYTHM_AT_LEAST }
     }
 
     /// Whether FIN has left, or is bound to: no further answer reaches the peer.

@@ -62,7 +62,7 @@ impl Drain {
     /// Whether so much goes on, or so far away, that more is to be expected, as it is not of a test's last few connections.
     pub(super) fn is_loaded(&self, now: Instant) -> bool {
         let lively = || self.connections.iter().filter(|(_, connection)| connection.is_lively(now));
-        lively().any(|(_, connection)| connection.far) || lively().count() > FEW
+        lively().any(|(_, connection)| connection.distance.is_far()) || lively().count() > FEW
     }
 
     /// Lets go of a connection whose answer did not say close. If its request came before the termination, or was answered

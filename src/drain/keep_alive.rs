@@ -23,14 +23,19 @@
 //! 6. What counts for 1 and 5 is the time at which the delay was to be over. If it is found late, those who were in rhythm
 //!    then are kept a little longer; see [`patience`](super::patience).
 //! 7. What a peer on another machine sends is on its way for a while, and may have to be sent once more, which TCP
-//!    does after 200 ms. So it has [`SPEAKS_WITHIN`] where it would have less by 1 or 4; and over TLS by 3 without load,
-//!    too, as a handshake before TLS 1.3 ends here a round trip before a request can follow.
+//!    does after a round trip and 200 ms. So it has [`SPEAKS_WITHIN`] where it would have less by 1 or 4, and a round trip
+//!    more in any case; and over TLS it has that by 3 without load, too, as a handshake before TLS 1.3 ends here a round trip
+//!    before a request can follow. The further away it is, the longer it
+//!    is in rhythm: [`RHYTHM_FROM_AFAR_AT_MOST`] at the latest, and after a single request twice [`SPEAKS_WITHIN`]; see
+//!    [`distance`](super::distance).
 //! 8. All others are closed at once.
 //!
 //! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is
 //! later than that. The gaps are smoothed as TCP smooths its round-trip time (RFC 6298, section 2).
 
 use std::time::{Duration, Instant};
+
+use super::Distance;
 
 /// How many of its gaps after its last request a connection is out of rhythm.
 pub const GAPS: u32 = 8;
@@ -39,8 +44,12 @@ pub const GAPS: u32 = 8;
 /// millisecond, but a busy machine may stop its process for longer.
 pub const RHYTHM_AT_LEAST: Duration = Duration::from_millis(50);
 
-/// How long after its last request a connection is out of rhythm, whatever its gap.
+/// How long after its last request a connection from this machine is out of rhythm, whatever its gap.
 pub const RHYTHM_AT_MOST: Duration = Duration::from_millis(500);
+
+/// The same of any connection. A request that is on its way to a connection when it is closed is lost, and from another machine
+/// it is on its way for longer.
+pub const RHYTHM_FROM_AFAR_AT_MOST: Duration = RHYTHM_AT_MOST.saturating_mul(2);
 
 /// How long after it was accepted, or has been used for the first time, a connection may be silent before it counts as
 /// idle.
@@ -75,7 +84,7 @@ impl KeepAlive {
     pub(super) fn horizon(self, late: Duration) -> Duration {
         match self {
             Self::For(Duration::ZERO) => Duration::ZERO,
-            _ => RHYTHM_AT_MOST.saturating_add(late),
+            _ => RHYTHM_FROM_AFAR_AT_MOST.saturating_add(late),
         }
     }
 }
@@ -91,8 +100,8 @@ pub struct Rhythm {
 
 impl Rhythm {
     /// Until when the next request is to be expected, if the last one has been answered only now.
-    pub(super) fn goes_on_until(self, now: Instant, at_least: Duration) -> Instant {
-        Self { last: now, ..self }.holds_until(at_least)
+    pub(super) fn goes_on_until(self, now: Instant, distance: Distance) -> Instant {
+        Self { last: now, ..self }.holds_until(distance)
     }
 
     /// Whether it is known by a gap: a single request is none.
@@ -100,10 +109,10 @@ impl Rhythm {
         self.gap.is_some()
     }
 
-    /// Until when the next request is to be expected, if it is for so long at least.
-    pub(super) fn holds_until(self, at_least: Duration) -> Instant {
-        let within = self.gap.map(|gap| gap.saturating_mul(GAPS).clamp(at_least, RHYTHM_AT_MOST));
-        self.last + within.unwrap_or(SPEAKS_WITHIN)
+    /// Until when the next request is to be expected.
+    pub(super) fn holds_until(self, distance: Distance) -> Instant {
+        let within = self.gap.map(|gap| distance.in_rhythm(gap.saturating_mul(GAPS)));
+        self.last + within.unwrap_or(distance.in_rhythm_after_one())
     }
 }
 

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::patience::more_time;
 
 /// How long to wait for a moment in which nobody waits to be accepted, where more come all the time. Where none can come,
-/// how long to wait for the next one to be accepted. It is longer than most round trips.
+/// how long to wait for the next one to be accepted. A handshake takes a round trip more; nobody knows how long that is before it has
+/// ended, so it is taken to be as long as that to the furthest of the clients that are there.
 pub const ACCEPT_AT_MOST: Duration = Duration::from_millis(250);
 
 /// Where it can't be known how many connections wait, so many turns of the loop in a row that accept none
@@ -77,6 +78,7 @@ impl Listener {
         now_waiting: Option<u32>,
         under_way: u32,
         loaded: bool,
+        accepts_until: Instant,
         now: Instant,
     ) -> bool {
         self.excuse(now);
@@ -90,14 +92,14 @@ impl Listener {
         (*waiting, *handshakes, *arrived) = (now_waiting, waited_for, 0);
         if *hold == Hold::Held && (fewer_wait || fewer_come) {
             // There is an end to them. On a busy machine, it may take a while to come.
-            *until = now + ACCEPT_AT_MOST;
+            *until = accepts_until;
             *excused = false;
         }
         let somebody_comes = |waiting| waiting > 0 || under_way > 0 || loaded;
         let try_it = *hold == Hold::NotAsked && now_waiting.is_some_and(somebody_comes);
         if try_it {
             *hold = Hold::Asked;
-            *until = now + ACCEPT_AT_MOST;
+            *until = accepts_until;
         }
         try_it
     }

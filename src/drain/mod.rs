@@ -69,6 +69,7 @@
 mod action;
 pub mod closing;
 mod connection;
+pub mod distance;
 pub mod idle;
 pub mod keep_alive;
 pub mod listener;
@@ -88,12 +89,13 @@ use slab::Slab;
 
 use closing::SHOWS_WITHIN;
 use connection::{Connection, Course, Tally};
-use keep_alive::{SPEAKS_WITHIN, Window};
-use listener::Listener;
+use keep_alive::Window;
+use listener::{ACCEPT_AT_MOST, Listener};
 use termination::{Survey, Turn};
 
 pub use action::{Action, Milestone};
 pub use connection::{Arriving, ConnectionId, Finished, Transport};
+pub use distance::Distance;
 pub use keep_alive::{KeepAlive, Rhythm};
 pub use report::{Connections, Report, Requests, Stats};
 pub use termination::{Phase, Plan};
@@ -184,14 +186,14 @@ impl Drain {
     }
 
     /// The server has accepted a connection, during a termination.
-    pub fn handle_opened(&mut self, transport: Transport, now: Instant) -> ConnectionId {
-        let id = self.connections.insert(Connection::new(transport));
+    pub fn handle_opened(&mut self, transport: Transport, distance: Distance, now: Instant) -> ConnectionId {
+        let id = self.connections.insert(Connection::new(transport, distance));
         self.listener.handle_accepted();
         self.turn_if_needed();
         if self.expired {
             self.destroy(id);
         } else if self.phase.is_terminating() {
-            let until = now + SPEAKS_WITHIN;
+            let until = now + distance.speaks_within();
             self.connections[id].accepted_until = Some(until);
             if self.phase == Phase::Draining {
                 self.keep(id, until);
@@ -202,8 +204,14 @@ impl Drain {
     }
 
     /// A connection that was open before has become known. `used` says that requests on it have been answered.
-    pub fn handle_found(&mut self, transport: Transport, used: bool, rhythm: Option<Rhythm>) -> ConnectionId {
-        let id = self.connections.insert(Connection::new(transport));
+    pub fn handle_found(
+        &mut self,
+        transport: Transport,
+        distance: Distance,
+        used: bool,
+        rhythm: Option<Rhythm>,
+    ) -> ConnectionId {
+        let id = self.connections.insert(Connection::new(transport, distance));
         let connection = &mut self.connections[id];
         connection.rhythm = rhythm;
         connection.used = used;
@@ -216,13 +224,6 @@ impl Drain {
         self.turn_if_needed();
         self.assert_invariants();
         id
-    }
-
-    /// The peer of this connection is on another machine.
-    pub fn handle_far(&mut self, id: ConnectionId) {
-        if let Some(connection) = self.connections.get_mut(id) {
-            connection.far = true;
-        }
     }
 
     /// So many connections are open besides those that are known, all of them quiet; so many of these have
@@ -268,8 +269,8 @@ impl Drain {
     /// So many connections wait to be accepted, or nobody knows; and of those who are about to, so many handshakes were under
     /// way before that was looked at. These need not be known unless nobody waits.
     pub fn handle_accept_queue(&mut self, waiting: Option<u32>, handshakes: u32, now: Instant) {
-        let loaded = self.is_loaded(now);
-        if self.listener.handle_waiting(waiting, handshakes, loaded, now) {
+        let (loaded, until) = (self.is_loaded(now), self.accepts_until(now));
+        if self.listener.handle_waiting(waiting, handshakes, loaded, until, now) {
             self.actions.push_back(Action::HoldListener);
             self.await_turn_unless_awaited();
         } else if self.listener.is_done(now) {
@@ -282,6 +283,12 @@ impl Drain {
             self.turn_if_needed();
         }
         self.assert_invariants();
+    }
+
+    /// Until when those who connect now may be waited for.
+    fn accepts_until(&self, now: Instant) -> Instant {
+        let round_trips = self.connections.iter().map(|(_, connection)| connection.distance.round_trip());
+        now + ACCEPT_AT_MOST + round_trips.max().unwrap_or_default()
     }
 
     /// No further connection reaches the listener.
@@ -402,7 +409,7 @@ impl Drain {
     pub fn handle_stirred(&mut self, id: ConnectionId, now: Instant) {
         let Some(connection) = self.connections.get(id) else { return };
         if connection.was_to_close_idle() {
-            self.keep(id, now + SHOWS_WITHIN);
+            self.keep(id, self.has_until(id, SHOWS_WITHIN, now));
         }
         self.assert_invariants();
     }
@@ -415,7 +422,7 @@ impl Drain {
         if !self.phase.is_terminating() || !is_shaking_hands || connection.is_leaving() {
             return;
         }
-        let until = now + SPEAKS_WITHIN;
+        let until = now + connection.distance.speaks_within();
         connection.receiving = false;
         connection.accepted_until = Some(until);
         if self.phase == Phase::Draining {

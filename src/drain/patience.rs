@@ -41,6 +41,11 @@ impl Connection {
 }
 
 impl Drain {
+    /// Until when a peer has time that may take so long on this machine.
+    pub(super) fn has_until(&self, id: ConnectionId, at_most: Duration, now: Instant) -> Instant {
+        now + at_most + self.connections[id].distance.round_trip()
+    }
+
     /// Waits for a peer so long, unless its course goes on before.
     pub(super) fn be_patient(&mut self, id: ConnectionId, until: Instant) {
         self.patience.push(Reverse((until, id)));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::connection::State;
-use super::listener::{ACCEPT_AT_MOST, Listener};
+use super::listener::Listener;
 use super::{Action, Drain, KeepAlive, Milestone, Report};
 
 /// Where the server is in its course; see the diagram in the [documentation of the machine](super).
@@ -142,7 +142,7 @@ impl Drain {
         if self.observed {
             self.half_time = self.timeout.and_then(|timeout| now.checked_add(timeout / 2));
         }
-        self.listener = Listener::accepting(now + ACCEPT_AT_MOST);
+        self.listener = Listener::accepting(self.accepts_until(now));
         self.actions.push_back(Action::WatchListener);
         for id in self.ids() {
             if self.connections[id].multiplexed {
@@ -216,7 +216,7 @@ impl Drain {
             self.last_turn = false;
         }
         self.closing_server = true;
-        self.listener = Listener::accepting(now + ACCEPT_AT_MOST);
+        self.listener = Listener::accepting(self.accepts_until(now));
         self.actions.push_back(Action::WatchListener);
         // A turn that is awaited may have accepted already. But the last one is not put off.
         if self.last_turn {

@@ -2,7 +2,7 @@
 
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN};
 use super::idle::CLOSES_PER_TURN;
-use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, RHYTHM_AT_MOST};
+use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, RHYTHM_FROM_AFAR_AT_MOST, SPEAKS_WITHIN};
 use super::listener::ACCEPT_AT_MOST;
 use super::patience::{HELD_UP_FROM, HELD_UP_GETS};
 use super::*;
@@ -27,12 +27,12 @@ impl Scene {
     }
 
     fn open(&mut self, transport: Transport) -> ConnectionId {
-        self.drain.handle_found(transport, false, None)
+        self.drain.handle_found(transport, Distance::Near, false, None)
     }
 
     /// A connection that comes in during a termination.
     fn accept(&mut self, transport: Transport) -> ConnectionId {
-        self.drain.handle_opened(transport, self.now)
+        self.drain.handle_opened(transport, Distance::Near, self.now)
     }
 
     /// A connection with this many requests in flight.
@@ -923,13 +923,13 @@ impl Scene {
     /// An idle connection whose requests came so far apart, the last one so long ago.
     fn rhythmic(&mut self, gap: Duration, age: Duration) -> ConnectionId {
         let rhythm = self.now.checked_sub(age).map(|last| Rhythm { last, gap: Some(gap) });
-        self.drain.handle_found(Transport::Plain, true, rhythm)
+        self.drain.handle_found(Transport::Plain, Distance::Near, true, rhythm)
     }
 
     /// An idle connection that has been used once, so long ago.
     fn used_once(&mut self, age: Duration) -> ConnectionId {
         let rhythm = self.now.checked_sub(age).map(|last| Rhythm { last, gap: None });
-        self.drain.handle_found(Transport::Plain, true, rhythm)
+        self.drain.handle_found(Transport::Plain, Distance::Near, true, rhythm)
     }
 
     /// Ends a server that keeps its connections as their rhythm asks for, and lets the loop turn once.
@@ -1050,7 +1050,7 @@ fn at_the_deadline_those_are_looked_at_who_have_not_been_before_anything_is_cut(
         let actions: Vec<_> = std::iter::from_fn(|| scene.drain.poll_action()).collect();
         assert_eq!(actions.contains(&Action::Survey(Duration::ZERO)), !somebody_waits);
         assert_eq!(actions.last(), Some(&Action::LastSurvey(Duration::ZERO)));
-        let half = scene.drain.handle_found(Transport::Plain, true, None);
+        let half = scene.drain.handle_found(Transport::Plain, Distance::Near, true, None);
         scene.drain.handle_quiet(1, 0, scene.now);
         scene.drain.handle_receiving(half);
         scene.drain.handle_surveyed(true, scene.now);
@@ -1121,7 +1121,12 @@ fn who_was_in_rhythm_when_the_delay_was_over_is_kept_though_that_was_found_late(
     // Out of rhythm after 320 ms, as the last one is when the delay is over.
     let ids = [0, 0, 0, 0, 320].map(|age| {
         let last = scene.now + SECOND - age * MILLISECOND;
-        scene.drain.handle_found(Transport::Plain, true, Some(Rhythm { last, gap: Some(40 * MILLISECOND) }))
+        scene.drain.handle_found(
+            Transport::Plain,
+            Distance::Near,
+            true,
+            Some(Rhythm { last, gap: Some(40 * MILLISECOND) }),
+        )
     });
     scene.drain.handle_terminate(plan, scene.now);
     scene.actions();
@@ -1145,7 +1150,7 @@ fn held_up_before_the_survey_it_looks_further_back() {
         Action::Survey(horizon) => Some(horizon),
         _ => None,
     });
-    assert_eq!(surveys.collect::<Vec<_>>(), [RHYTHM_AT_MOST + SECOND]);
+    assert_eq!(surveys.collect::<Vec<_>>(), [RHYTHM_FROM_AFAR_AT_MOST + SECOND]);
 }
 
 #[test]
@@ -1173,7 +1178,7 @@ fn those_that_were_never_used_have_it_too_if_the_loop_turns_before_a_timer_goes_
         scene.drain.handle_quiet(5, 5, scene.now);
         assert_eq!(scene.terminate_by_rhythm(), []);
         scene.now += SPEAKS_WITHIN + HELD_UP_FROM;
-        let late = scene.drain.handle_found(Transport::Plain, true, None);
+        let late = scene.drain.handle_found(Transport::Plain, Distance::Near, true, None);
         assert_eq!(scene.turn(), [Action::AwaitTurn, Action::Close(late)], "which has asked for a turn");
         assert_eq!(scene.pass(HELD_UP_GETS), [Action::AwaitTurn]);
         assert_eq!(scene.turn(), [Action::CloseQuiet(5)]);
@@ -1351,10 +1356,10 @@ fn where_nobody_knows_who_waits_two_turns_without_anybody_are_enough() {
 fn scene_with_an_answer_begun(keep_alive: KeepAlive) -> (Scene, ConnectionId) {
     let mut scene = Scene::new();
     let rhythm = Some(Rhythm { last: scene.now, gap: Some(Duration::from_millis(20)) });
-    let id = scene.drain.handle_found(Transport::Plain, true, rhythm);
+    let id = scene.drain.handle_found(Transport::Plain, Distance::Near, true, rhythm);
     scene.start(id, false);
     for _ in 0..=FEW {
-        let other = scene.drain.handle_found(Transport::Plain, true, None);
+        let other = scene.drain.handle_found(Transport::Plain, Distance::Near, true, None);
         scene.start(other, false);
     }
     scene.terminate_keeping(keep_alive, None);
@@ -1375,13 +1380,14 @@ fn who_was_answered_and_not_told_to_go_may_ask_once_more() {
     assert_eq!(scene.finish(id, Finished { late: true, ..KEPT_ALIVE }), [Action::End(id)]);
 }
 
+/// On other machines, one of which is next door.
+const FAR: [Distance; 2] = [Distance::Far { round_trip: Duration::ZERO }, Distance::Far { round_trip: ROUND_TRIP }];
+const ROUND_TRIP: Duration = Duration::from_millis(80);
+
 /// A connection that was answered, and could not be told to go.
-fn scene_with_an_answer_that_told_nothing(far: bool) -> (Scene, ConnectionId) {
+fn scene_with_an_answer_that_told_nothing(distance: Distance) -> (Scene, ConnectionId) {
     let mut scene = Scene::new();
-    let id = scene.drain.handle_found(Transport::Plain, true, None);
-    if far {
-        scene.drain.handle_far(id);
-    }
+    let id = scene.drain.handle_found(Transport::Plain, distance, true, None);
     scene.start(id, false);
     scene.terminate_keeping(KeepAlive::Auto, None);
     scene.actions();
@@ -1392,41 +1398,138 @@ fn scene_with_an_answer_that_told_nothing(far: bool) -> (Scene, ConnectionId) {
 
 #[test]
 fn who_was_answered_on_another_machine_has_longer_to_ask_again() {
-    let (scene, _) = scene_with_an_answer_that_told_nothing(false);
+    let (scene, _) = scene_with_an_answer_that_told_nothing(Distance::Near);
     assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ASKS_AGAIN_WITHIN));
-    let (mut scene, id) = scene_with_an_answer_that_told_nothing(true);
-    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SPEAKS_WITHIN));
-    assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+    for far in FAR {
+        let (mut scene, id) = scene_with_an_answer_that_told_nothing(far);
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SPEAKS_WITHIN + far.round_trip()));
+        assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
+    }
 }
 
 #[test]
 fn who_has_ended_a_handshake_on_another_machine_has_time_to_speak() {
-    for (transport, far) in [(Transport::Tls, true), (Transport::Tls, false), (Transport::Plain, true)] {
-        let mut scene = Scene::new();
-        let id = scene.drain.handle_found(transport, false, None);
-        if far {
-            scene.drain.handle_far(id);
+    for transport in [Transport::Plain, Transport::Tls] {
+        for distance in [Distance::Near, FAR[0], FAR[1]] {
+            let mut scene = Scene::new();
+            scene.drain.handle_found(transport, distance, false, None);
+            scene.terminate_keeping(KeepAlive::Auto, None);
+            scene.actions();
+            let kept = distance.is_far() && transport == Transport::Tls;
+            assert_eq!(scene.turn().is_empty(), kept, "{transport:?}, {distance:?}");
+            let until = Some(scene.now + SPEAKS_WITHIN + distance.round_trip()).filter(|_| kept);
+            assert!(!kept || scene.drain.poll_timeout() == until, "{distance:?}");
         }
-        scene.terminate_keeping(KeepAlive::Auto, None);
-        scene.actions();
-        assert_eq!(scene.turn().is_empty(), far && transport == Transport::Tls, "{transport:?}, {far}");
     }
 }
 
 #[test]
 fn one_connection_in_rhythm_is_load_if_its_peer_is_on_another_machine() {
-    for far in [false, true] {
+    for distance in [Distance::Near, FAR[0], FAR[1]] {
         let mut scene = Scene::new();
         let rhythm = Some(Rhythm { last: scene.now, gap: Some(MILLISECOND) });
-        let id = scene.drain.handle_found(Transport::Plain, true, rhythm);
-        if far {
-            scene.drain.handle_far(id);
-        }
+        let id = scene.drain.handle_found(Transport::Plain, distance, true, rhythm);
         scene.terminate_keeping(KeepAlive::Auto, None);
         scene.actions();
-        let kept_until = if far { Some(scene.now + SPEAKS_WITHIN) } else { None };
-        assert_eq!(scene.turn().contains(&Action::Close(id)), !far);
+        let kept_until = Some(scene.now + SPEAKS_WITHIN + distance.round_trip()).filter(|_| distance.is_far());
+        assert_eq!(scene.turn().contains(&Action::Close(id)), !distance.is_far());
         assert_eq!(scene.drain.poll_timeout(), kept_until, "what is lost on the way is sent once more after 200 ms");
+    }
+}
+
+#[test]
+fn a_connection_from_afar_is_in_rhythm_for_longer_the_further_it_comes_from() {
+    let far = |milliseconds| Distance::Far { round_trip: Duration::from_millis(milliseconds) };
+    for (distance, gap, in_rhythm) in [
+        (Distance::Near, 100, 500),
+        (far(0), 100, 500),
+        (far(2), 100, 600),
+        (far(2), 70, 560),
+        (far(80), 100, 800),
+        (far(80), 200, 1_000),
+        (far(300), 200, 1_000),
+        (far(300), 20, 550),
+        (far(5_000), 20, 1_000),
+    ] {
+        let mut scene = Scene::new();
+        let rhythm = Some(Rhythm { last: scene.now, gap: Some(gap * MILLISECOND) });
+        for _ in 0..=FEW {
+            scene.drain.handle_found(Transport::Plain, distance, true, rhythm);
+        }
+        scene.terminate_by_rhythm();
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + in_rhythm * MILLISECOND), "{distance:?}, {gap}");
+    }
+}
+
+#[test]
+fn so_is_one_that_was_used_once() {
+    for (round_trip, in_rhythm) in [(0, 250), (2, 352), (80, 580)] {
+        let far = Distance::Far { round_trip: Duration::from_millis(round_trip) };
+        let mut scene = Scene::new();
+        let rhythm = Some(Rhythm { last: scene.now, gap: None });
+        for _ in 0..=FEW {
+            scene.active(Transport::Plain, 1);
+        }
+        scene.drain.handle_found(Transport::Plain, far, true, rhythm);
+        scene.terminate_by_rhythm();
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + in_rhythm * MILLISECOND), "{far:?}");
+    }
+}
+
+#[test]
+fn who_connects_from_afar_has_a_round_trip_more_to_speak() {
+    for far in FAR {
+        let mut scene = Scene::new();
+        scene.active(Transport::Tls, 1);
+        scene.terminate_keeping(KeepAlive::Auto, None);
+        scene.actions();
+        scene.turn();
+        let id = scene.drain.handle_opened(Transport::Tls, far, scene.now);
+        let until = SPEAKS_WITHIN + far.round_trip();
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + until));
+        scene.now += until - MILLISECOND;
+        scene.drain.handle_secured(id, scene.now);
+        scene.now += MILLISECOND;
+        scene.drain.handle_timeout(scene.now);
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + until - MILLISECOND), "the handshake has ended");
+    }
+}
+
+#[test]
+fn whatever_a_peer_has_to_answer_takes_it_a_round_trip_more() {
+    for far in FAR {
+        let mut scene = Scene::new();
+        let id = scene.drain.handle_found(Transport::Tls, far, true, None);
+        scene.terminate();
+        scene.turn();
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + CLOSE_NOTIFY_AT_MOST + far.round_trip()), "{id}");
+
+        let mut scene = Scene::new();
+        let id = scene.drain.handle_found(Transport::Tls, far, true, None);
+        scene.drain.handle_multiplexed(id, scene.now);
+        scene.terminate();
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + PING_AT_MOST + far.round_trip()));
+        scene.drain.handle_ponged(id, scene.now);
+        scene.actions();
+        assert_eq!(scene.pass(SESSION_CLOSES_WITHIN + far.round_trip() - MILLISECOND), []);
+        assert_eq!(scene.pass(MILLISECOND), [Action::Destroy(id)]);
+    }
+}
+
+#[test]
+fn handshakes_are_waited_for_as_long_as_the_way_to_the_furthest_client() {
+    for far in FAR {
+        let mut scene = Scene::new();
+        let id = scene.drain.handle_found(Transport::Plain, far, true, None);
+        scene.start(id, false);
+        scene.terminate_within(None);
+        while scene.drain.poll_action().is_some() {}
+        scene.see_handshakes(1);
+        scene.drain.handle_listener_held();
+        scene.see_handshakes(1);
+        while scene.drain.poll_action().is_some() {}
+        assert_eq!(scene.turn(), []);
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST + far.round_trip()));
     }
 }
 
@@ -1657,7 +1760,7 @@ fn nobody_is_looked_for_where_the_last_one_has_gone_before_the_listener_closes()
     scene.drain.handle_turned(scene.now);
     assert_eq!(std::iter::from_fn(|| scene.drain.poll_action()).collect::<Vec<_>>(), []);
     // Whoever is emitted by hand is.
-    scene.drain.handle_opened(Transport::Plain, scene.now);
+    scene.drain.handle_opened(Transport::Plain, Distance::Near, scene.now);
     assert_eq!(scene.drain.poll_action(), Some(Action::AwaitTurn));
     scene.drain.handle_turned(scene.now);
     assert!(matches!(scene.drain.poll_action(), Some(Action::Survey(_))));

@@ -1,6 +1,7 @@
 //! A listener's accept queue, and a gate before it.
 
 mod handshakes;
+mod round_trip;
 mod sharing;
 pub mod signals;
 #[cfg(test)]
@@ -8,10 +9,12 @@ mod tests;
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 
 use socket2::{Protocol, SockFilter, Socket, Type};
+
+pub use round_trip::round_trip;
 
 /// Lets pass what is not a SYN.
 ///
@@ -164,7 +167,7 @@ impl Listener {
         // `struct tcp_info`: eight bytes, then 32 bits each; tcpi_unacked is the fifth of those. Of a listening socket
         // it is the length of the queue.
         let mut info = [0; 7];
-        let length = socket_option(&self.socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)
+        let length = socket_option(self.socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)
             .map_err(failed("getsockopt(TCP_INFO)"))?;
         if length < size_of_val(&info) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "getsockopt(TCP_INFO) tells too little"));
@@ -214,26 +217,26 @@ impl Drop for Listener {
 fn duplicate(descriptor: RawFd) -> io::Result<Socket> {
     // Not among the first three numbers, which mean something to many programs.
     const LOWEST: RawFd = 3;
-    look(descriptor, |borrowed| rustix::io::fcntl_dupfd_cloexec(borrowed, LOWEST))
+    look(descriptor, |borrowed| Ok(rustix::io::fcntl_dupfd_cloexec(borrowed, LOWEST)?))
         .map(Socket::from)
         .map_err(failed("fcntl(F_DUPFD_CLOEXEC)"))
 }
 
 fn identity(descriptor: RawFd) -> io::Result<Identity> {
-    look(descriptor, |borrowed| rustix::fs::fstat(borrowed))
+    look(descriptor, |borrowed| Ok(rustix::fs::fstat(borrowed)?))
         .map(|stat| Identity { device: stat.st_dev, inode: stat.st_ino })
         .map_err(failed("fstat"))
 }
 
 /// `at` must do nothing that could change what the descriptor names: the number may be wrong.
-fn look<T>(descriptor: RawFd, at: impl FnOnce(BorrowedFd<'_>) -> rustix::io::Result<T>) -> io::Result<T> {
+fn look<T>(descriptor: RawFd, at: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
     if descriptor < 0 {
         return Err(rustix::io::Errno::BADF.into());
     }
     // SAFETY: it is not -1. It is used for the one system call in `at`, which fails if the number names nothing open
     // and only looks at or duplicates what it names otherwise; so it need not be ours, nor stay open.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    Ok(at(borrowed)?)
+    at(borrowed)
 }
 
 fn is_tcp_listener_at(socket: &Socket, local: SocketAddr) -> io::Result<bool> {
@@ -257,8 +260,8 @@ fn is_tcp_listener_at(socket: &Socket, local: SocketAddr) -> io::Result<bool> {
 fn has_filter(socket: &Socket) -> io::Result<bool> {
     // Linux defines SO_GET_FILTER as the same number. Without room for instructions it gives how many there are.
     const GET_FILTER: libc::c_int = libc::SO_ATTACH_FILTER;
-    let instructions =
-        socket_option(socket, libc::SOL_SOCKET, GET_FILTER, &mut []).map_err(failed("getsockopt(SO_GET_FILTER)"))?;
+    let instructions = socket_option(socket.as_fd(), libc::SOL_SOCKET, GET_FILTER, &mut [])
+        .map_err(failed("getsockopt(SO_GET_FILTER)"))?;
     Ok(instructions > 0)
 }
 
@@ -269,7 +272,7 @@ const NO_INTERFACE: u32 = i32::MAX as u32;
 
 fn interface(socket: &Socket) -> io::Result<u32> {
     let mut interface = [0; 1];
-    socket_option(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &mut interface)
+    socket_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &mut interface)
         .map_err(failed("getsockopt(SO_BINDTOIFINDEX)"))?;
     Ok(interface[0])
 }
@@ -292,10 +295,15 @@ fn bind_to_interface(socket: &Socket, interface: u32) -> io::Result<()> {
 }
 
 /// Reads a socket option that no crate wraps; gives the length that the kernel tells.
-fn socket_option(socket: &Socket, level: libc::c_int, name: libc::c_int, value: &mut [u32]) -> io::Result<usize> {
+fn socket_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &mut [u32],
+) -> io::Result<usize> {
     let mut length = size_of_val(value) as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes to `value`, of which any are valid, and one number to `length`;
-    // both outlive the call, and the descriptor is open as long as `socket`.
+    // both outlive the call. A descriptor that names nothing open, or no socket, makes it fail.
     let result =
         unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length) };
     if result == 0 { Ok(length as usize) } else { Err(io::Error::last_os_error()) }

@@ -1,4 +1,4 @@
-//! What only the operating system knows: a listener's accept queue, connections' receive queues.
+//! What only the operating system knows: a listener's accept queue, connections' receive queues, and how far away their peers are.
 //!
 //! ```text
 //!               SYN                 the last ACK             accept(2)
@@ -29,6 +29,7 @@
 //! |---|---|---|---|
 //! | [`Listener`] | yes; recent kernels want CAP_NET_ADMIN for `hold` | unsupported | unsupported |
 //! | [`unread`], [`duplicate`] | yes | yes | unsupported |
+//! | [`round_trip`] | yes | unsupported | unsupported |
 //! | [`signals`] | yes | unsupported | unsupported |
 //! | [`end_process`] | yes | yes | yes, but libraries are told |
 //!
@@ -38,7 +39,7 @@
 //!
 //! This is the one module that has any. A descriptor comes from JavaScript as a bare number, and a number can be
 //! wrong. So nothing is ever done through such a number that could change what it names: it is looked at (`poll`,
-//! `fstat`, `FIONREAD`) or duplicated, and what is changed is changed through a duplicate that was checked.
+//! `fstat`, `FIONREAD`, `getsockopt`) or duplicated, and what is changed is changed through a duplicate that was checked.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
 
@@ -51,11 +52,11 @@ mod unix;
 mod unsupported;
 
 #[cfg(target_os = "linux")]
-pub use linux::{Listener, signals};
+pub use linux::{Listener, round_trip, signals};
 pub use process::end_process;
 #[cfg(unix)]
 pub use unix::{duplicate, unread};
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{Listener, signals};
+pub use unsupported::{Listener, round_trip, signals};
 #[cfg(not(unix))]
 pub use unsupported::{duplicate, unread};

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A hold on a listening TCP socket: there is none on this platform.
 #[derive(Debug)]
@@ -51,6 +52,15 @@ impl Listener {
     pub fn close(self) {
         match self.never {}
     }
+}
+
+/// Would tell how long it takes until what is sent on this connection is acknowledged.
+///
+/// # Errors
+///
+/// Always, with [`io::ErrorKind::Unsupported`].
+pub fn round_trip(_descriptor: i32) -> io::Result<Duration> {
+    Err(unsupported("how far away a peer is, is not known on this platform"))
 }
 
 /// Would give a further descriptor of the same connection.

@@ -38,14 +38,18 @@ impl World {
             Action::HearBody(id) => self.hear_body(id),
             Action::HearOut(id) => self.linger(id, HEAR_OUT_AT_MOST),
             Action::Linger(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
-            Action::Ping(id) => self.named(id).pinging_until = Some(self.now + PING_AT_MOST),
+            Action::Ping(id) => {
+                let now = self.now;
+                let peer = self.named(id);
+                peer.pinging_until = Some(now + PING_AT_MOST + peer.round_trip());
+            }
             Action::CloseSession(id) => {
                 let now = self.now;
                 let peer = self.named(id);
                 peer.session_closing = true;
                 // It has received everything, and is not waited for in vain.
                 let received = peer.ponged && !peer.was_busy;
-                peer.lingers_until = Some(now + SESSION_CLOSES_WITHIN).filter(|_| received);
+                peer.lingers_until = Some(now + SESSION_CLOSES_WITHIN + peer.round_trip()).filter(|_| received);
                 peer.closing |= peer.in_flight.is_empty();
             }
             Action::Cut(id) | Action::CutHalf(id) => self.list(id),
@@ -67,10 +71,11 @@ impl World {
     }
 
     fn hold_listener(&mut self) {
+        let accepts_until = self.accepts_until();
         if let Some(termination) = &mut self.termination {
             termination.holds += 1;
             termination.holding = true;
-            termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+            termination.accepts_until = Some(accepts_until);
         }
         // Where it can't be held, there is nothing new to say.
         if self.kernel.holds {
@@ -119,10 +124,10 @@ impl World {
 
     /// It finds what may be the beginning of one, and will not be.
     fn wait_for(&mut self, id: ConnectionId) {
-        let until = self.now + SHOWS_WITHIN;
+        let now = self.now;
         let peer = self.named(id);
         peer.stirred = false;
-        peer.shows_until = Some(until);
+        peer.shows_until = Some(now + SHOWS_WITHIN + peer.round_trip());
         self.drain.handle_stirred(id, self.now);
         self.obey();
     }
@@ -155,18 +160,18 @@ impl World {
     }
 
     fn hear_body(&mut self, id: ConnectionId) {
-        let until = self.now + HEAR_OUT_AT_MOST;
+        let now = self.now;
         let peer = self.named(id);
         peer.was_busy = true;
-        peer.body_until = Some(until);
+        peer.body_until = Some(now + HEAR_OUT_AT_MOST + peer.round_trip());
     }
 
     fn linger(&mut self, id: ConnectionId, at_most: Duration) {
-        let until = self.now + at_most;
+        let now = self.now;
         let peer = self.named(id);
         peer.leaving = true;
         peer.was_busy |= peer.answered_early;
-        peer.lingers_until = Some(until);
+        peer.lingers_until = Some(now + at_most + peer.round_trip());
         // Not even if the answer said close: FIN is sent, but the peer is heard out.
         peer.closing = false;
     }

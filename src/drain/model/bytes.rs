@@ -107,7 +107,7 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         32 => Step::BeginHandshake(transport(input)?),
         33 => Step::EndHandshake,
         34 => Step::LoseHandshake,
-        35 => Step::Travel(input.arbitrary()?),
+        35 => Step::Travel(distance(input)?),
         _ => Step::Listen,
     })
 }
@@ -171,6 +171,10 @@ fn crowd(input: &mut Unstructured<'_>) -> Result<Vec<(usize, Bystander)>> {
 
 fn transport(input: &mut Unstructured<'_>) -> Result<Transport> {
     input.choose(&[Transport::Plain, Transport::Tls]).copied()
+}
+
+fn distance(input: &mut Unstructured<'_>) -> Result<Distance> {
+    Ok(if flip(input)? { Distance::Far { round_trip: up_to(3_000, input)? } } else { Distance::Near })
 }
 
 fn finished(input: &mut Unstructured<'_>) -> Result<Finished> {

@@ -60,7 +60,7 @@ impl World {
         let socket = self.sockets;
         self.sockets += 1;
         let mut peer = Peer::new(transport, session, self.turns_asked);
-        peer.far = self.from_afar;
+        peer.distance = self.distance;
         // While serving, connections are not events.
         if let Some(termination) = &mut self.termination {
             peer.accepted = Some(self.now);
@@ -68,12 +68,9 @@ impl World {
             termination.connections += 1;
             termination.somebody_came = true;
             termination.came_since = true;
-            let id = self.drain.handle_opened(transport, self.now);
+            let id = self.drain.handle_opened(transport, self.distance, self.now);
             assert!(self.open.values().all(|peer| peer.id != Some(id)), "an id names one connection at a time");
             peer.id = Some(id);
-            if peer.far {
-                self.drain.handle_far(id);
-            }
         }
         self.open.insert(socket, peer);
         socket
@@ -159,7 +156,10 @@ impl World {
         // The end of the answer counts as its last request.
         let gap = peer.rhythm.filter(|_| loaded).and_then(|rhythm| rhythm.gap);
         let rhythm = gap.map(|gap| peer.rhythm_ends(self.now, Some(gap)));
-        let at_once = self.now + if peer.far { SPEAKS_WITHIN } else { ASKS_AGAIN_WITHIN };
+        let at_once = match peer.distance {
+            Distance::Near => self.now + ASKS_AGAIN_WITHIN,
+            Distance::Far { .. } => self.now + SPEAKS_WITHIN + peer.round_trip(),
+        };
         peer.untold_until = window.or(rhythm.max(Some(at_once)));
     }
 
@@ -181,7 +181,7 @@ impl World {
         if let (Some(id), Some(_)) = (peer.id, peer.pinging_until) {
             // Late, but it has received everything.
             if peer.session_closing && !peer.ponged && !peer.was_busy && !peer.is_busy() {
-                peer.lingers_until = Some(self.now + SESSION_CLOSES_WITHIN);
+                peer.lingers_until = Some(self.now + SESSION_CLOSES_WITHIN + peer.round_trip());
             }
             peer.ponged = true;
             self.drain.handle_ponged(id, self.now);
@@ -473,6 +473,7 @@ impl World {
     }
 
     fn bring_forward(&mut self, Plan { delay, timeout, .. }: Plan) {
+        let accepts_until = self.accepts_until();
         let Some(termination) = &mut self.termination else { return };
         if termination.drains_after.is_none() {
             termination.delayed_until = earlier(termination.delayed_until, Some(self.now + delay));
@@ -481,7 +482,7 @@ impl World {
             if std::mem::take(&mut termination.reopened) {
                 termination.endings += 1;
                 termination.accepts_after = Some(self.turns_asked);
-                termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+                termination.accepts_until = Some(accepts_until);
                 termination.accepts_excused = false;
                 termination.said_to_wait = None;
                 termination.said_to_come = 0;
@@ -502,12 +503,13 @@ impl World {
 
     /// The machine is about to be told the time, and so learns that the delay is over, or the deadline due.
     fn look_at_the_clock(&mut self) {
+        let accepts_until = self.accepts_until();
         let Some(termination) = &mut self.termination else { return };
         if termination.drains_after.is_none() && termination.delayed_until.is_some_and(|until| until <= self.now) {
             termination.drains_after = Some(self.turns_asked);
             termination.accepts_after = termination.drains_after;
             termination.endings = 1;
-            termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+            termination.accepts_until = Some(accepts_until);
             termination.deadline = termination.timeout.and_then(|timeout| self.now.checked_add(timeout));
             if termination.timeout == Some(Duration::ZERO) {
                 self.expire();

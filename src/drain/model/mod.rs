@@ -25,7 +25,9 @@ mod survey;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN, SHOWS_WITHIN};
-use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, FEW, GAPS, RHYTHM_AT_LEAST, RHYTHM_AT_MOST, WINDOW_AT_MOST};
+use super::distance::ROUND_TRIP_AT_MOST;
+use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, FEW, GAPS, WINDOW_AT_MOST};
+use super::keep_alive::{RHYTHM_AT_LEAST, RHYTHM_AT_MOST, RHYTHM_FROM_AFAR_AT_MOST, SPEAKS_WITHIN};
 use super::listener::ACCEPT_AT_MOST;
 use super::patience::{HELD_UP_FROM, HELD_UP_GETS};
 use super::termination::earlier;
@@ -52,8 +54,8 @@ struct World {
     now: Instant,
     kernel: Kernel,
     open: BTreeMap<Socket, Peer>,
-    /// Whether who connects comes from another machine.
-    from_afar: bool,
+    /// How far away who connects is.
+    distance: Distance,
     /// How many sockets there have been.
     sockets: usize,
     /// The connection that is just closing: the last that is asked for it, is asked then.
@@ -93,7 +95,7 @@ impl World {
             now: Instant::now() + 10 * SECOND,
             kernel: Kernel { tells: true, holds: true },
             open: BTreeMap::new(),
-            from_afar: false,
+            distance: Distance::Near,
             sockets: 0,
             closing: None,
             closed: Vec::new(),
@@ -155,7 +157,7 @@ impl World {
             Step::Turn => self.turn(),
             Step::StartTask => self.start_task(),
             Step::FinishTask(fulfilled) => self.finish_task(fulfilled),
-            Step::Travel(from_afar) => self.from_afar = from_afar,
+            Step::Travel(distance) => self.distance = distance,
             Step::Look => assert_eq!(self.look(), self.stats()),
             Step::Pass(time) => self.now += time,
             Step::Ring => self.ring(),
@@ -243,7 +245,13 @@ impl World {
     /// Whether more goes on than a test leaves behind, or went on then.
     fn is_loaded(&self, at: Instant) -> bool {
         let lively: Vec<_> = self.open.values().filter(|peer| peer.is_lively(at)).collect();
-        lively.len() > FEW || lively.iter().any(|peer| peer.far)
+        lively.len() > FEW || lively.iter().any(|peer| peer.distance != Distance::Near)
+    }
+
+    /// Until when those who connect now may be waited for.
+    fn accepts_until(&self) -> Instant {
+        let known = self.open.values().filter(|peer| peer.id.is_some());
+        self.now + ACCEPT_AT_MOST + known.map(Peer::round_trip).max().unwrap_or_default()
     }
 
     fn unused(&self) -> u32 {

@@ -19,23 +19,25 @@ pub(super) enum Nonsense {
 pub(super) struct Talk {
     drain: Drain,
     now: Instant,
+    /// Of who connects or is found.
+    distance: Distance,
 }
 
 impl Talk {
     pub(super) fn new() -> Self {
         let World { drain, now, .. } = World::new();
-        Self { drain, now }
+        Self { drain, now, distance: Distance::Near }
     }
 
     pub(super) fn say(&mut self, nonsense: Nonsense) {
         let serving = self.drain.phase() == Phase::Serving && !matches!(nonsense, Nonsense::Step(Step::Terminate(_)));
-        let Self { drain, now } = self;
+        let Self { drain, now, distance } = self;
         match nonsense {
             Nonsense::Step(step) => self.say_step(step),
             Nonsense::Found(transport, rhythm) => {
                 // The last request may even be yet to come.
                 let rhythm = rhythm.map(|(ahead, gap)| Rhythm { last: *now + ahead, gap: Some(gap) });
-                drain.handle_found(transport, rhythm.is_some(), rhythm);
+                drain.handle_found(transport, *distance, rhythm.is_some(), rhythm);
             }
             Nonsense::Quiet(quiet, unused) => drain.handle_quiet(quiet, unused, *now),
             Nonsense::QuietClosed(closed, quiet, unused) => drain.handle_quiet_closed(closed, quiet, unused, *now),
@@ -47,9 +49,9 @@ impl Talk {
     }
 
     fn say_step(&mut self, step: Step) {
-        let Self { drain, now } = self;
+        let Self { drain, now, distance } = self;
         match step {
-            Step::Open(transport) => drop(drain.handle_opened(transport, *now)),
+            Step::Open(transport) => drop(drain.handle_opened(transport, *distance, *now)),
             Step::Start(id, more) => drain.handle_request_started(id, more),
             Step::Finish(id, finished) => drain.handle_request_finished(id, finished, *now),
             Step::OpenSession(_) => drain.handle_multiplexed(0, *now),
@@ -78,7 +80,7 @@ impl Talk {
                 *now = drain.poll_timeout().map_or(*now, |due| due.max(*now));
                 drain.handle_timeout(*now);
             }
-            Step::Travel(_) => drain.handle_far(0),
+            Step::Travel(somewhere) => *distance = somewhere,
             Step::BeginHandshake(_) | Step::EndHandshake | Step::LoseHandshake | Step::Knock(_) | Step::Accept => {}
             Step::Runs(_) | Step::Measure(..) | Step::Look | Step::SeeThrough => {}
         }

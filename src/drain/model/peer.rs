@@ -16,8 +16,7 @@ pub(super) type Socket = usize;
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     pub(super) transport: Transport,
-    /// It is on another machine.
-    pub(super) far: bool,
+    pub(super) distance: Distance,
     /// What the machine calls it, if it has been told of it as one of its own.
     pub(super) id: Option<ConnectionId>,
     /// The machine has been told of it, or of the number of those among which it is.
@@ -92,7 +91,7 @@ impl Peer {
     pub(super) fn new(transport: Transport, session: bool, came_after: usize) -> Self {
         Self {
             transport,
-            far: false,
+            distance: Distance::Near,
             id: None,
             counted: false,
             came_after,
@@ -152,7 +151,7 @@ impl Peer {
 
     /// Whether a handshake may have ended a round trip before its peer can speak.
     pub(super) fn is_far_over_tls(&self) -> bool {
-        self.far && self.transport == Transport::Tls
+        self.distance != Distance::Near && self.transport == Transport::Tls
     }
 
     /// Whether the machine knows it, and nothing is under way or done on it.
@@ -184,16 +183,28 @@ impl Peer {
 
     /// Until when another request is to be expected after the last one.
     pub(super) fn rhythm_ends(&self, last: Instant, gap: Option<Duration>) -> Instant {
-        let at_least = if self.far { SPEAKS_WITHIN } else { RHYTHM_AT_LEAST };
-        match gap {
-            Some(gap) => last + (gap * GAPS).clamp(at_least, RHYTHM_AT_MOST),
-            None => last + SPEAKS_WITHIN,
+        let round_trip = self.round_trip();
+        match (gap, self.distance) {
+            (Some(gap), Distance::Near) => last + (gap * GAPS).clamp(RHYTHM_AT_LEAST, RHYTHM_AT_MOST),
+            (Some(gap), Distance::Far { .. }) => {
+                let at_most = (RHYTHM_AT_MOST + round_trip * 50).min(RHYTHM_FROM_AFAR_AT_MOST);
+                last + (gap * GAPS).max(SPEAKS_WITHIN + round_trip).min(at_most)
+            }
+            (None, _) => last + SPEAKS_WITHIN + (round_trip * 50).min(SPEAKS_WITHIN) + round_trip,
+        }
+    }
+
+    /// How much longer it takes for anything than a peer on this machine.
+    pub(super) fn round_trip(&self) -> Duration {
+        match self.distance {
+            Distance::Near => Duration::ZERO,
+            Distance::Far { round_trip } => round_trip.min(ROUND_TRIP_AT_MOST),
         }
     }
 
     /// Until when it may speak, having been accepted a moment ago.
     pub(super) fn may_speak_until(&self) -> Option<Instant> {
-        self.accepted.map(|accepted| accepted + SPEAKS_WITHIN)
+        self.accepted.map(|accepted| accepted + SPEAKS_WITHIN + self.round_trip())
     }
 
     /// Whether something goes on, or is to be expected.

@@ -256,7 +256,7 @@ fn event() -> impl Strategy<Value = Step> {
         2 => transport().prop_map(Step::BeginHandshake),
         2 => Just(Step::EndHandshake),
         1 => Just(Step::LoseHandshake),
-        1 => any::<bool>().prop_map(Step::Travel),
+        1 => distance().prop_map(Step::Travel),
         2 => Just(Step::Accept),
         5 => transport().prop_map(Step::Open),
         2 => transport().prop_map(Step::OpenSession),
@@ -334,6 +334,11 @@ fn nonsense() -> impl Strategy<Value = Vec<Nonsense>> {
     })
 }
 
+fn distance() -> impl Strategy<Value = Distance> {
+    let round_trip = prop_oneof![Just(0), 0..400_u64, Just(5_000)].prop_map(Duration::from_millis);
+    prop_oneof![Just(Distance::Near), round_trip.prop_map(|round_trip| Distance::Far { round_trip })]
+}
+
 fn transport() -> impl Strategy<Value = Transport> {
     prop_oneof![Just(Transport::Plain), Just(Transport::Tls)]
 }
@@ -370,10 +375,10 @@ impl Termination {
     fn keeps_until(&self, peer: &Peer) -> Option<Instant> {
         let parting = self.parting?;
         let expected = if peer.idle_at_parting && parting.loaded {
-            let unheard = if peer.unheard { Some(parting.at + SPEAKS_WITHIN) } else { None };
+            let unheard = if peer.unheard { Some(parting.at + SPEAKS_WITHIN + peer.round_trip()) } else { None };
             peer.in_rhythm_until().max(unheard)
         } else if peer.idle_at_parting && peer.is_far_over_tls() && peer.unheard {
-            Some(parting.at + SPEAKS_WITHIN)
+            Some(parting.at + SPEAKS_WITHIN + peer.round_trip())
         } else {
             None
         };

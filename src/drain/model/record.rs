@@ -95,7 +95,7 @@ impl Termination {
     /// Until when an idle connection is expected to have another request, unless that is left to a window.
     pub(super) fn expects_until(&self, peer: &Peer) -> Option<Instant> {
         let parting = self.parting.filter(|_| self.keep_alive == KeepAlive::Auto)?;
-        let unheard = if peer.unheard { Some(parting.at + SPEAKS_WITHIN) } else { None };
+        let unheard = if peer.unheard { Some(parting.at + SPEAKS_WITHIN + peer.round_trip()) } else { None };
         let loaded = peer.idle_at_parting && parting.loaded;
         let in_rhythm = peer.in_rhythm_until().filter(|&until| until > parting.due);
         let secured = unheard.filter(|_| peer.idle_at_parting && peer.is_far_over_tls());

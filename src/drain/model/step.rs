@@ -58,8 +58,8 @@ pub(super) enum Step {
     Turn,
     StartTask,
     FinishTask(bool),
-    /// Who connects from now on comes from another machine, or from this one.
-    Travel(bool),
+    /// Who connects from now on is this far away.
+    Travel(Distance),
     /// Somebody wants to know what is open.
     Look,
     /// Time passes and no timer goes off, as on a busy loop.

@@ -34,11 +34,8 @@ impl World {
         let peer = peer_of(&mut self.open, socket);
         peer.rhythm = peer.last.map(|last| Rhythm { last, gap: peer.gap });
         peer.unheard = peer.last.is_none();
-        let id = self.drain.handle_found(peer.transport, peer.last.is_some(), peer.rhythm);
+        let id = self.drain.handle_found(peer.transport, peer.distance, peer.last.is_some(), peer.rhythm);
         peer.id = Some(id);
-        if peer.far {
-            self.drain.handle_far(id);
-        }
         if peer.hijacked {
             self.drain.handle_hijacked(id);
         }
@@ -177,6 +174,7 @@ impl World {
             Kernel { tells: false, .. } => None,
         };
         self.excuse_who_waits();
+        let accepts_until = self.accepts_until();
         // Nobody looks for them unless nobody waits.
         let handshakes = if waiting == Some(0) && self.listening { count(&self.shaking_hands) } else { 0 };
         if let Some(termination) = &mut self.termination {
@@ -185,7 +183,7 @@ impl World {
             let fewer_come = came && waiting == Some(0) && handshakes < termination.said_to_come;
             // With nobody following, each one that is accepted brings the end nearer.
             if self.held && (fewer_wait || fewer_come) {
-                termination.accepts_until = Some(self.now + ACCEPT_AT_MOST);
+                termination.accepts_until = Some(accepts_until);
                 termination.accepts_excused = false;
             }
             termination.said_to_wait = waiting;

@@ -87,7 +87,7 @@ fn connected(socket: Socket) -> io::Result<TcpStream> {
 fn is_connecting(socket: &Socket) -> bool {
     const SYN_SENT: u8 = 2;
     let mut info = [0; 1];
-    socket_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).unwrap();
+    socket_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).unwrap();
     info[0].to_ne_bytes()[0] == SYN_SENT
 }
 
@@ -96,7 +96,7 @@ fn refused(socket: impl AsFd) -> u32 {
     const MEMINFO: libc::c_int = 55;
     let mut info = [0; 9];
     let socket = Socket::from(socket.as_fd().try_clone_to_owned().unwrap());
-    socket_option(&socket, libc::SOL_SOCKET, MEMINFO, &mut info).unwrap();
+    socket_option(socket.as_fd(), libc::SOL_SOCKET, MEMINFO, &mut info).unwrap();
     info[8]
 }
 
@@ -592,4 +592,27 @@ fn a_child_without_the_socket_does_no_harm() {
     let (server, other) = (listen(), listen());
     let _process = Process::start("cat", &[], &other);
     assert!(is_free(&server));
+}
+
+#[test]
+fn the_handshake_tells_how_far_away_a_peer_is() {
+    for address in loopbacks() {
+        let listener = TcpListener::bind(address).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        for stream in [&client, &server] {
+            let round_trip = round_trip(stream.as_raw_fd()).unwrap();
+            assert!(!round_trip.is_zero() && round_trip < Duration::from_secs(1), "{round_trip:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_tcp_connection_is_not_far_away() {
+    let datagrams = UdpSocket::bind(loopbacks()[0]).unwrap();
+    let (local, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let file = File::open("/dev/null").unwrap();
+    for descriptor in [datagrams.as_raw_fd(), local.as_raw_fd(), file.as_raw_fd(), -1, i32::MIN, i32::MAX] {
+        round_trip(descriptor).unwrap_err();
+    }
 }

@@ -269,13 +269,13 @@ class Survey {
 
   /**
    * Whether some quiet connections are to be followed: all under TLS, where an end is a conversation of its own, and those
-   * that are in rhythm, or under load may be at the beginning of one.
+   * that are in rhythm, or may be at the beginning of one: under load, or if they come from another machine.
    *
    * @param {number} horizon
    */
   #someAreFollowed(horizon) {
     const isInRhythm = this.#attachment.lastInRhythm >= performance.now() - horizon;
-    return this.#transport === Transport.Tls || isInRhythm || native.isUnderLoad(this.#key);
+    return this.#transport === Transport.Tls || isInRhythm || native.isUnderLoad(this.#key) || !this.isNear();
   }
 
   /**

@@ -1462,12 +1462,12 @@ fn a_connection_from_afar_is_in_rhythm_for_longer_the_further_it_comes_from() {
 }
 
 #[test]
-fn so_is_one_that_was_used_once() {
-    for (round_trip, in_rhythm) in [(0, 250), (2, 352), (80, 580)] {
+fn so_is_one_that_was_used_once_whether_there_are_others_or_not() {
+    for (others, round_trip, in_rhythm) in [(FEW + 1, 0, 250), (0, 0, 250), (0, 2, 352), (FEW + 1, 80, 580)] {
         let far = Distance::Far { round_trip: Duration::from_millis(round_trip) };
         let mut scene = Scene::new();
         let rhythm = Some(Rhythm { last: scene.now, gap: None });
-        for _ in 0..=FEW {
+        for _ in 0..others {
             scene.active(Transport::Plain, 1);
         }
         scene.drain.handle_found(Transport::Plain, far, true, rhythm);

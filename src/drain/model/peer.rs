@@ -209,9 +209,9 @@ impl Peer {
 
     /// Whether something goes on, or is to be expected.
     pub(super) fn is_lively(&self, now: Instant) -> bool {
-        // One request makes no rhythm.
-        let has_gap = self.rhythm.is_some_and(|rhythm| rhythm.gap.is_some());
-        let in_rhythm_until = self.in_rhythm_until().filter(|_| has_gap);
+        // One request makes no rhythm, unless it comes from another machine.
+        let is_rhythm = |rhythm: Rhythm| rhythm.gap.is_some() || self.distance != Distance::Near;
+        let in_rhythm_until = self.in_rhythm_until().filter(|_| self.rhythm.is_some_and(is_rhythm));
         let expected = in_rhythm_until.max(self.may_speak_until()).is_some_and(|until| until > now);
         self.id.is_some() && !self.hijacked && (self.is_busy() || expected)
     }

@@ -1,5 +1,6 @@
 // What is attached to one server while it is serving: as little as there can be. A termination knows the rest.
 
+const { tellWhere } = require('./distance');
 const { native } = require('./early');
 const { acceptedSockets, httpSockets, listsConnections, socketBelow } = require('./internals');
 const { attachments } = require('./registry');
@@ -36,6 +37,9 @@ const {
 /** The events that hand a connection over. Node goes by whether they have listeners at all. */
 const HIJACKING_EVENTS = ['upgrade', 'connect'];
 
+/** To look where a connection comes from takes a system call or two. */
+const NEWCOMERS_PER_LOOK = 64;
+
 const released = new FinalizationRegistry(native.release);
 
 class Attachment {
@@ -59,6 +63,8 @@ class Attachment {
   connections = new Map();
   /** When the last request came that was not the first on its connection; `performance.now()`. */
   lastInRhythm = Number.NEGATIVE_INFINITY;
+  /** How many connections have had a first request. */
+  #newcomers = 0;
   /** @type {Termination | null} the one that runs */
   #termination = null;
   /** @type {Promise<Outcome> | null} */
@@ -175,6 +181,16 @@ class Attachment {
         finished(false);
       },
     );
+  }
+
+  /**
+   * Where they come from is to be known even if they are gone when a termination begins, with others on their way.
+   *
+   * @param {Socket} socket on which the first request has come
+   */
+  newcomer(socket) {
+    if (this.#newcomers % NEWCOMERS_PER_LOOK === 0) tellWhere(this.key, socketBelow(socket));
+    this.#newcomers += 1;
   }
 
   /**

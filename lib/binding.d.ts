@@ -95,18 +95,14 @@ export function state(key: number): 'serving' | 'delaying' | 'draining' | 'termi
 export function stats(key: number): Stats;
 export function isUnderLoad(key: number): boolean;
 export function report(key: number): Report;
+export function cameFrom(key: number, far: number | null): void;
+export function comeFromAfar(key: number): boolean;
 export function opened(key: number, transport: number, far: number | null): number;
 export function found(key: number, transport: number, far: number | null, age: number, gap: number): number;
 export function quiet(key: number, quiet: number, unused: number): Actions;
 export function quietClosed(key: number, closed: number, quiet: number, unused: number): Actions;
 export function surveyed(key: number, all: boolean): Actions;
-export function watchListener(
-  key: number,
-  descriptor: number,
-  host: string,
-  port: number,
-  near: boolean,
-): string | null;
+export function watchListener(key: number, descriptor: number, host: string, port: number): string | null;
 export function holdListener(key: number, descriptor: number, host: string, port: number): string | null;
 export function acceptQueue(key: number, waiting: number | null): Actions;
 export function listenerClosed(key: number): Actions;

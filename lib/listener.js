@@ -11,13 +11,12 @@ const { debug } = require('./observer');
  *
  * @param {Server} server
  * @param {number} key
- * @param {boolean} near whether its clients are on this machine
  */
-function watch(server, key, near) {
+function watch(server, key) {
   const local = addressOf(server);
   // It does not listen, or nobody knows how many wait.
   if (local === null) return native.acceptQueue(key, server.listening ? null : 0);
-  const reason = native.watchListener(key, descriptorOf(server), local.address, local.port, near);
+  const reason = native.watchListener(key, descriptorOf(server), local.address, local.port);
   if (reason !== null) debug('how many connections wait to be accepted is not known: %s', reason);
   return native.due(key);
 }

@@ -172,8 +172,10 @@ function start({ server, socket, response }) {
     const rhythm = rhythms.get(key);
     if (rhythm === undefined) {
       rhythms.set(key, new Rhythm(now));
+      attachment.newcomer(socket);
     } else if (current === undefined) {
       rhythm.beginAnew(now);
+      attachment.newcomer(socket);
     } else {
       rhythm.beat(now);
       attachment.lastInRhythm = now;

@@ -3,16 +3,10 @@
 
 // Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
+const { descriptorIfFar, tellWhere } = require('./distance');
 const { native } = require('./early');
 const { Intake } = require('./intake');
-const {
-  acceptedSockets,
-  activeSockets,
-  descriptorOf,
-  lookAtIdle,
-  requestComingInOn,
-  socketBelow,
-} = require('./internals');
+const { acceptedSockets, activeSockets, lookAtIdle, requestComingInOn, socketBelow } = require('./internals');
 const { QuietConnections } = require('./quiet-connections');
 const { hasReceived } = require('./received');
 const { isReceiving, isUnanswered } = require('./receiving');
@@ -33,11 +27,8 @@ const { Transport } = native;
  */
 const SURVEYED_PER_TURN = 256;
 
-/** Of so many clients it is looked up where they are, to know of all. */
+/** Of so many clients it is looked up where they are, to know of all: one that is far away is enough. */
 const ENOUGH = 8;
-
-/** Addresses of this machine (RFC 1122, section 3.2.1.3, and RFC 4291, section 2.5.3). */
-const LOOPBACK = /^(::ffff:)?127\.|^::1$/;
 
 class Survey {
   #attachment;
@@ -110,16 +101,13 @@ class Survey {
     this.#known[id] = undefined;
   }
 
-  /** Whether there are clients, and the first ones are on this machine: so are the others then, as a rule. */
-  isNear() {
-    let [looked, someAreKnown] = [0, false];
+  /** Tells where clients come from: those who are there now say more than those who were. */
+  tellWhere() {
+    let looked = 0;
     for (const socket of this.#acceptedSockets()) {
-      if (isFar(socket)) return false;
-      someAreKnown ||= socket.remoteAddress !== undefined;
       looked += 1;
-      if (looked === ENOUGH) break;
+      if (tellWhere(this.#key, socket) || looked === ENOUGH) break;
     }
-    return someAreKnown;
   }
 
   *#acceptedSockets() {
@@ -275,7 +263,8 @@ class Survey {
    */
   #someAreFollowed(horizon) {
     const isInRhythm = this.#attachment.lastInRhythm >= performance.now() - horizon;
-    return this.#transport === Transport.Tls || isInRhythm || native.isUnderLoad(this.#key) || !this.isNear();
+    const isExpected = isInRhythm || native.isUnderLoad(this.#key) || native.comeFromAfar(this.#key);
+    return this.#transport === Transport.Tls || isExpected;
   }
 
   /**
@@ -384,23 +373,6 @@ class Survey {
   #quietClosed(count) {
     this.#perform(native.quietClosed(this.#key, count, this.#quiet.size, this.#quiet.unused));
   }
-}
-
-/**
- * Whether its peer is on another machine, so that what it sends is on its way for a while. The tests of a server are clients
- * on the same one.
- *
- * @param {Socket} socket
- */
-function isFar({ remoteAddress, localAddress }) {
-  // It is none of the internet, or gone.
-  if (remoteAddress === undefined) return false;
-  return remoteAddress !== localAddress && !LOOPBACK.test(remoteAddress);
-}
-
-/** @param {Socket} socket whose descriptor tells how far */
-function descriptorIfFar(socket) {
-  return isFar(socket) ? descriptorOf(socket) : null;
 }
 
 exports.Survey = Survey;

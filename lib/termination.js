@@ -288,7 +288,8 @@ class Termination {
           this.#survey.takeAll(value);
           break;
         case ActionKind.WatchListener:
-          this.perform(listener.watch(this.#server, this.#key, this.#survey.isNear()));
+          this.#survey.tellWhere();
+          this.perform(listener.watch(this.#server, this.#key));
           break;
         case ActionKind.HoldListener:
           this.perform(listener.hold(this.#server, this.#key));

@@ -195,6 +195,18 @@ pub fn report(key: u32) -> Result<Report> {
     with_driver(key, |driver| driver.report().into())
 }
 
+/// A client has come, and others may come from there, too. `far` is the descriptor of its connection if it is on another machine.
+#[napi(catch_unwind)]
+pub fn came_from(key: u32, far: Option<i32>) -> Result<()> {
+    with_driver(key, |driver| driver.came_from(far))
+}
+
+/// Whether clients come from other machines, as far as it is known.
+#[napi(catch_unwind)]
+pub fn come_from_afar(key: u32) -> Result<bool> {
+    with_driver(key, |driver| driver.come_from_afar())
+}
+
 /// A connection was accepted during a termination: gives its id. `far` is its descriptor if its peer is on another machine.
 /// Call `due` afterwards.
 #[napi(catch_unwind)]
@@ -231,11 +243,11 @@ pub fn surveyed(key: u32, all: bool) -> Result<Actions> {
 }
 
 /// Looks from now on how many connections wait to be accepted by a listener, which is named by its descriptor
-/// and the address that it is bound to; `near` says that its clients are on this machine. Call `due` afterwards. Gives the
+/// and the address that it is bound to; Call `due` afterwards. Gives the
 /// reason if that can't be known.
 #[napi(catch_unwind)]
-pub fn watch_listener(key: u32, descriptor: i32, host: String, port: u16, near: bool) -> Result<Option<String>> {
-    at_listener(key, &host, port, |driver, local| driver.watch_listener(descriptor, local, near))
+pub fn watch_listener(key: u32, descriptor: i32, host: String, port: u16) -> Result<Option<String>> {
+    at_listener(key, &host, port, |driver, local| driver.watch_listener(descriptor, local))
 }
 
 /// Holds new connections back from that listener. Call `due` afterwards. Gives the reason if that can't or

@@ -28,8 +28,6 @@ pub struct Driver {
     alarm: Option<Alarm>,
     /// Held from when the listener is to close until it has closed.
     listener: Option<Listener>,
-    /// Whether its clients are on this machine, as far as can be seen. Their handshakes take no time.
-    near: bool,
     /// Present once somebody else wants to know how far the server has come.
     watch: Option<Arc<Watch>>,
 }
@@ -76,6 +74,17 @@ impl Driver {
     #[must_use]
     pub fn is_under_load(&self) -> bool {
         self.drain.is_under_load(now())
+    }
+
+    /// A client has come: there is a descriptor of its connection if it is on another machine.
+    pub fn came_from(&mut self, far: Option<i32>) {
+        self.drain.handle_came_from(distance(far));
+    }
+
+    /// Whether clients come from other machines, as far as it is known.
+    #[must_use]
+    pub fn come_from_afar(&self) -> bool {
+        self.drain.clients_come_from().is_some_and(Distance::is_far)
     }
 
     /// The server has accepted a connection, during a termination. This is its descriptor if its peer is on another machine.
@@ -208,14 +217,16 @@ impl Driver {
     }
 
     /// From now on, looks before every turn how many connections wait to be accepted by the listener with
-    /// this descriptor, which is bound to `local`. Unless its clients are `near`, on this machine, that includes those whose
-    /// handshake is under way: to look for them may take a millisecond or more.
+    /// this descriptor, which is bound to `local`. Unless its clients come from this machine, that includes those whose handshake is
+    /// under way: to look for them may take a millisecond or more.
     ///
     /// # Errors
     ///
     /// When that can't be known. The termination goes on without it.
-    pub fn watch_listener(&mut self, descriptor: i32, local: SocketAddr, near: bool) -> io::Result<()> {
-        self.near = near || local.ip().is_loopback();
+    pub fn watch_listener(&mut self, descriptor: i32, local: SocketAddr) -> io::Result<()> {
+        if local.ip().is_loopback() {
+            self.drain.handle_came_from(Distance::Near);
+        }
         let watched = Listener::watch(descriptor, local).map(|listener| self.listener = Some(listener));
         self.look_at_accept_queue();
         watched
@@ -242,7 +253,8 @@ impl Driver {
     }
 
     fn look_at_accept_queue(&mut self) {
-        let (waiting, handshakes) = self.listener.as_ref().map_or((None, 0), |listener| who_comes(listener, self.near));
+        let near = self.drain.clients_come_from() == Some(Distance::Near);
+        let (waiting, handshakes) = self.listener.as_ref().map_or((None, 0), |listener| who_comes(listener, near));
         self.drain.handle_accept_queue(waiting, handshakes, now());
     }
 
@@ -347,25 +359,38 @@ mod tests {
         (server, there)
     }
 
-    fn terminate(server: &TcpListener, near: bool) -> (Driver, Vec<Action>) {
+    fn terminate(server: &TcpListener, client: Option<Distance>) -> (Driver, Vec<Action>) {
         let mut driver = Driver::default();
         driver.terminate(PLAN);
-        driver.watch_listener(server.as_raw_fd(), server.local_addr().unwrap(), near).unwrap();
+        if let Some(distance) = client {
+            driver.drain.handle_came_from(distance);
+        }
+        driver.watch_listener(server.as_raw_fd(), server.local_addr().unwrap()).unwrap();
         let actions = driver.take_actions();
         (driver, actions)
     }
 
     #[test]
     fn a_listener_that_nobody_connects_to_closes_at_once() {
-        let (_driver, actions) = terminate(&listen().0, false);
+        let (_driver, actions) = terminate(&listen().0, None);
         assert!(actions.contains(&Action::CloseServer));
+    }
+
+    #[test]
+    fn it_holds_back_those_who_are_about_to_if_they_come_from_other_machines() {
+        let (server, _) = listen();
+        let (mut driver, actions) = terminate(&server, Some(Distance::Far { round_trip: Duration::ZERO }));
+        assert!(actions.contains(&Action::HoldListener) && !actions.contains(&Action::CloseServer));
+        // Whether that is allowed or not.
+        let _ = driver.hold_listener(server.as_raw_fd(), server.local_addr().unwrap());
+        assert!(driver.take_actions().contains(&Action::CloseServer));
     }
 
     #[test]
     fn it_does_not_before_somebody_was_accepted_who_waits() {
         let (server, there) = listen();
         let _client = TcpStream::connect(there).unwrap();
-        let (mut driver, actions) = terminate(&server, true);
+        let (mut driver, actions) = terminate(&server, Some(Distance::Near));
         assert!(actions.contains(&Action::HoldListener) && !actions.contains(&Action::CloseServer));
         driver.turned();
         assert!(!driver.take_actions().contains(&Action::CloseServer));
@@ -389,9 +414,9 @@ mod tests {
         let watched = Listener::watch(server.as_raw_fd(), server.local_addr().unwrap()).unwrap();
         // Its SYN is on its way for a moment.
         while watched.handshakes().unwrap() == 0 {}
-        let (_driver, actions) = terminate(&server, false);
+        let (_driver, actions) = terminate(&server, None);
         assert!(actions.contains(&Action::HoldListener) && !actions.contains(&Action::CloseServer));
-        let (_driver, actions) = terminate(&server, true);
+        let (_driver, actions) = terminate(&server, Some(Distance::Near));
         assert!(actions.contains(&Action::CloseServer), "nobody looks for what takes no time");
     }
 }

@@ -14,7 +14,7 @@ const { http2Transports, transports, trust } = require('../support/transports');
 const FAR_AWAY = '10.9.0.2';
 const EVERYWHERE = { port: 0, host: '0.0.0.0' };
 
-const CLIENTS = 20;
+const CLIENTS = 8;
 /** Of each, before the server ends. */
 const REQUESTS_BEFORE = 4;
 /** Between an answer and the next request: part of the rhythm. */

@@ -26,7 +26,9 @@ pub enum Distance {
 }
 
 impl Distance {
-    pub(super) fn is_far(self) -> bool {
+    /// Whether it is on another machine.
+    #[must_use]
+    pub fn is_far(self) -> bool {
         self != Self::Near
     }
 

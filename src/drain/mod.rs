@@ -134,6 +134,9 @@ pub struct Drain {
     observed: bool,
     half_time: Option<Instant>,
     listener: Listener,
+    /// Where the last client has come from of whom that is known. Those from other machines are held back before it closes, in any
+    /// case.
+    clients_come_from: Option<Distance>,
     /// Whether the server has yet to say that it has closed, which it does not if it listens again.
     closing_server: bool,
     keep_alive: KeepAlive,
@@ -269,7 +272,7 @@ impl Drain {
     /// So many connections wait to be accepted, or nobody knows; and of those who are about to, so many handshakes were under
     /// way before that was looked at. These need not be known unless nobody waits.
     pub fn handle_accept_queue(&mut self, waiting: Option<u32>, handshakes: u32, now: Instant) {
-        let (loaded, until) = (self.is_loaded(now), self.accepts_until(now));
+        let (loaded, until) = (self.come_from_afar() || self.is_loaded(now), self.accepts_until(now));
         if self.listener.handle_waiting(waiting, handshakes, loaded, until, now) {
             self.actions.push_back(Action::HoldListener);
             self.await_turn_unless_awaited();
@@ -285,10 +288,27 @@ impl Drain {
         self.assert_invariants();
     }
 
+    /// A client has come from there, and so may those who are about to come.
+    pub fn handle_came_from(&mut self, distance: Distance) {
+        self.clients_come_from = Some(distance);
+    }
+
+    /// Where the last client has come from of whom that is known.
+    #[must_use]
+    pub fn clients_come_from(&self) -> Option<Distance> {
+        self.clients_come_from
+    }
+
+    /// Whether somebody may be about to connect although nobody is there: the way from other machines is long enough for a
+    /// handshake to begin between the last look and the listener's close.
+    fn come_from_afar(&self) -> bool {
+        self.clients_come_from.is_some_and(Distance::is_far)
+    }
+
     /// Until when those who connect now may be waited for.
     fn accepts_until(&self, now: Instant) -> Instant {
-        let round_trips = self.connections.iter().map(|(_, connection)| connection.distance.round_trip());
-        now + ACCEPT_AT_MOST + round_trips.max().unwrap_or_default()
+        let known = self.connections.iter().map(|(_, connection)| connection.distance).chain(self.clients_come_from);
+        now + ACCEPT_AT_MOST + known.map(Distance::round_trip).max().unwrap_or_default()
     }
 
     /// No further connection reaches the listener.

@@ -1765,3 +1765,32 @@ fn nobody_is_looked_for_where_the_last_one_has_gone_before_the_listener_closes()
     scene.drain.handle_turned(scene.now);
     assert!(matches!(scene.drain.poll_action(), Some(Action::Survey(_))));
 }
+
+#[test]
+fn whoever_may_be_about_to_connect_from_another_machine_is_held_back() {
+    for distance in [Distance::Near, FAR[0], FAR[1]] {
+        let mut scene = Scene::new();
+        scene.terminate_within(None);
+        while scene.drain.poll_action().is_some() {}
+        scene.drain.handle_came_from(distance);
+        scene.drain.handle_accept_queue(Some(0), 0, scene.now);
+        let actions: Vec<_> = std::iter::from_fn(|| scene.drain.poll_action()).collect();
+        assert_eq!(actions.contains(&Action::HoldListener), distance.is_far());
+        assert_eq!(actions.contains(&Action::CloseServer), !distance.is_far());
+    }
+}
+
+#[test]
+fn its_handshake_has_a_round_trip_more() {
+    for far in FAR {
+        let mut scene = Scene::new();
+        scene.drain.handle_came_from(far);
+        scene.terminate_within(None);
+        scene.see_handshakes(1);
+        scene.drain.handle_listener_held();
+        scene.see_handshakes(1);
+        while scene.drain.poll_action().is_some() {}
+        assert_eq!(scene.turn(), []);
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST + far.round_trip()));
+    }
+}

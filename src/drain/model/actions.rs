@@ -66,6 +66,8 @@ impl World {
             termination.holding = false;
             termination.somebody_came = false;
         }
+        self.came_from = Some(self.distance);
+        self.drain.handle_came_from(self.distance);
         self.say_who_waits();
         self.obey();
     }

@@ -54,8 +54,9 @@ struct World {
     now: Instant,
     kernel: Kernel,
     open: BTreeMap<Socket, Peer>,
-    /// How far away who connects is.
+    /// How far away who connects is, and what the machine was told of that.
     distance: Distance,
+    came_from: Option<Distance>,
     /// How many sockets there have been.
     sockets: usize,
     /// The connection that is just closing: the last that is asked for it, is asked then.
@@ -96,6 +97,7 @@ impl World {
             kernel: Kernel { tells: true, holds: true },
             open: BTreeMap::new(),
             distance: Distance::Near,
+            came_from: None,
             sockets: 0,
             closing: None,
             closed: Vec::new(),
@@ -250,8 +252,8 @@ impl World {
 
     /// Until when those who connect now may be waited for.
     fn accepts_until(&self) -> Instant {
-        let known = self.open.values().filter(|peer| peer.id.is_some());
-        self.now + ACCEPT_AT_MOST + known.map(Peer::round_trip).max().unwrap_or_default()
+        let known = self.open.values().filter(|peer| peer.id.is_some()).map(|peer| peer.distance).chain(self.came_from);
+        self.now + ACCEPT_AT_MOST + known.map(peer::round_trip).max().unwrap_or_default()
     }
 
     fn unused(&self) -> u32 {

@@ -196,10 +196,7 @@ impl Peer {
 
     /// How much longer it takes for anything than a peer on this machine.
     pub(super) fn round_trip(&self) -> Duration {
-        match self.distance {
-            Distance::Near => Duration::ZERO,
-            Distance::Far { round_trip } => round_trip.min(ROUND_TRIP_AT_MOST),
-        }
+        round_trip(self.distance)
     }
 
     /// Until when it may speak, having been accepted a moment ago.
@@ -224,6 +221,14 @@ pub(super) struct Quiet {
     pub(super) unused: bool,
     /// It has been surveyed.
     pub(super) looked_at: bool,
+}
+
+/// How much longer it takes from there.
+pub(super) fn round_trip(distance: Distance) -> Duration {
+    match distance {
+        Distance::Near => Duration::ZERO,
+        Distance::Far { round_trip } => round_trip.min(ROUND_TRIP_AT_MOST),
+    }
 }
 
 /// Whether it turns out so late that a time is over that everything must have been held up.

@@ -1,8 +1,8 @@
 // What is attached to one server while it is serving: as little as there can be. A termination knows the rest.
 
-const { tellWhere } = require('./distance');
+const { isFar } = require('./distance');
 const { native } = require('./early');
-const { acceptedSockets, httpSockets, listsConnections, socketBelow } = require('./internals');
+const { acceptedSockets, endsOf, httpSockets, listsConnections, socketBelow } = require('./internals');
 const { attachments } = require('./registry');
 const {
   adoptRequests,
@@ -65,6 +65,13 @@ class Attachment {
   lastInRhythm = Number.NEGATIVE_INFINITY;
   /** How many connections have had a first request. */
   #newcomers = 0;
+  /**
+   * Whether one of the last of these came from another machine, if that is known. They may be gone when a termination begins, with
+   * others on their way.
+   *
+   * @type {boolean | null}
+   */
+  wasNewcomerFar = null;
   /** @type {Termination | null} the one that runs */
   #termination = null;
   /** @type {Promise<Outcome> | null} */
@@ -183,13 +190,9 @@ class Attachment {
     );
   }
 
-  /**
-   * Where they come from is to be known even if they are gone when a termination begins, with others on their way.
-   *
-   * @param {Socket} socket on which the first request has come
-   */
+  /** @param {Socket} socket on which the first request has come */
   newcomer(socket) {
-    if (this.#newcomers % NEWCOMERS_PER_LOOK === 0) tellWhere(this.key, socketBelow(socket));
+    if (this.#newcomers % NEWCOMERS_PER_LOOK === 0) this.wasNewcomerFar = isFar(endsOf(socketBelow(socket)));
     this.#newcomers += 1;
   }
 

@@ -1,9 +1,9 @@
 // Where the peers of connections are: on this machine, as those of a server's tests, or on another one.
 
-const { native } = require('./early');
 const { descriptorOf } = require('./internals');
 
 /** @typedef {import('node:net').Socket} Socket */
+/** @typedef {{ remoteAddress?: string | undefined, localAddress?: string | undefined }} Ends */
 
 /** Addresses of this machine (RFC 1122, section 3.2.1.3, and RFC 4291, section 2.5.3). */
 const LOOPBACK = /^(::ffff:)?127\.|^::1$/;
@@ -11,7 +11,7 @@ const LOOPBACK = /^(::ffff:)?127\.|^::1$/;
 /**
  * Whether its peer is on another machine, so that what it sends is on its way for a while.
  *
- * @param {Socket} socket that was accepted
+ * @param {Ends} ends of a connection that was accepted
  * @returns {boolean | null} null where there is no address, or the connection has gone
  */
 function isFar({ remoteAddress, localAddress }) {
@@ -27,18 +27,5 @@ function descriptorIfFar(socket) {
   return isFar(socket) === true ? descriptorOf(socket) : null;
 }
 
-/**
- * Tells the machine where clients come from, if this one shows it.
- *
- * @param {number} key
- * @param {Socket} socket that was accepted
- * @returns {boolean} whether it comes from another machine
- */
-function tellWhere(key, socket) {
-  const far = isFar(socket);
-  if (far !== null) native.cameFrom(key, far ? descriptorOf(socket) : null);
-  return far === true;
-}
-
 exports.descriptorIfFar = descriptorIfFar;
-exports.tellWhere = tellWhere;
+exports.isFar = isFar;

@@ -256,6 +256,24 @@ function descriptorOf(owner) {
 }
 
 /**
+ * The addresses of both ends of a connection. A socket's own getters would leave them on it.
+ *
+ * Without it, they are not known of connections that have gone when a termination begins, and a listener is closed without
+ * holding back who comes, if nobody is there.
+ *
+ * @param {Socket} socket
+ * @returns {import('./distance').Ends}
+ */
+function endsOf(socket) {
+  const { _handle } = /** @type {any} */ (socket);
+  /** @type {{ address?: string }[]} */
+  const [remote, local] = [{}, {}];
+  _handle?.getpeername?.(remote);
+  _handle?.getsockname?.(local);
+  return { remoteAddress: remote.address, localAddress: local.address };
+}
+
+/**
  * A socket of a connection's second descriptor, which reads nothing before it is resumed. Node's documentation does
  * not know that option.
  *
@@ -301,6 +319,7 @@ module.exports = {
   acceptedSockets,
   activeSockets,
   descriptorOf,
+  endsOf,
   handlersEndOf,
   httpSockets,
   inputOn,

@@ -3,10 +3,17 @@
 
 // Not the global one, which test runners replace by one that stands still.
 const { performance } = require('node:perf_hooks');
-const { descriptorIfFar, tellWhere } = require('./distance');
+const { descriptorIfFar, isFar } = require('./distance');
 const { native } = require('./early');
 const { Intake } = require('./intake');
-const { acceptedSockets, activeSockets, lookAtIdle, requestComingInOn, socketBelow } = require('./internals');
+const {
+  acceptedSockets,
+  activeSockets,
+  descriptorOf,
+  lookAtIdle,
+  requestComingInOn,
+  socketBelow,
+} = require('./internals');
 const { QuietConnections } = require('./quiet-connections');
 const { hasReceived } = require('./received');
 const { isReceiving, isUnanswered } = require('./receiving');
@@ -29,6 +36,9 @@ const SURVEYED_PER_TURN = 256;
 
 /** Of so many clients it is looked up where they are, to know of all: one that is far away is enough. */
 const ENOUGH = 8;
+
+/** No descriptor any more, which would tell how far away. */
+const CLOSED = -1;
 
 class Survey {
   #attachment;
@@ -101,13 +111,19 @@ class Survey {
     this.#known[id] = undefined;
   }
 
-  /** Tells where clients come from: those who are there now say more than those who were. */
+  /** Tells where clients come from: one of those who are there, and if nobody is, one of the last that were. */
   tellWhere() {
+    let isKnown = false;
     let looked = 0;
     for (const socket of this.#acceptedSockets()) {
+      const far = isFar(socket);
+      if (far !== null) native.cameFrom(this.#key, far ? descriptorOf(socket) : null);
+      isKnown ||= far !== null;
       looked += 1;
-      if (tellWhere(this.#key, socket) || looked === ENOUGH) break;
+      if (far || looked === ENOUGH) break;
     }
+    const { wasNewcomerFar } = this.#attachment;
+    if (!isKnown && wasNewcomerFar !== null) native.cameFrom(this.#key, wasNewcomerFar ? CLOSED : null);
   }
 
   *#acceptedSockets() {

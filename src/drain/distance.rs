@@ -12,6 +12,9 @@ const ROUND_TRIPS_IN_RHYTHM: u32 = 50;
 /// termination.
 pub const ROUND_TRIP_AT_MOST: Duration = Duration::from_secs(2);
 
+/// How long a handshake is taken to take, if clients come from other machines, and the round trip to none of them is known.
+pub const ROUND_TRIP_IF_UNKNOWN: Duration = Duration::from_millis(250);
+
 /// Where the peer of a connection is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Distance {
@@ -37,6 +40,14 @@ impl Distance {
         match self {
             Self::Near => Duration::ZERO,
             Self::Far { round_trip } => round_trip.min(ROUND_TRIP_AT_MOST),
+        }
+    }
+
+    /// How long a handshake takes from there.
+    pub(super) fn shakes_hands_within(self) -> Duration {
+        match self {
+            Self::Far { round_trip: Duration::ZERO } => ROUND_TRIP_IF_UNKNOWN,
+            _ => self.round_trip(),
         }
     }
 

@@ -308,7 +308,7 @@ impl Drain {
     /// Until when those who connect now may be waited for.
     fn accepts_until(&self, now: Instant) -> Instant {
         let known = self.connections.iter().map(|(_, connection)| connection.distance).chain(self.clients_come_from);
-        now + ACCEPT_AT_MOST + known.map(Distance::round_trip).max().unwrap_or_default()
+        now + ACCEPT_AT_MOST + known.map(Distance::shakes_hands_within).max().unwrap_or_default()
     }
 
     /// No further connection reaches the listener.

@@ -1383,6 +1383,8 @@ fn who_was_answered_and_not_told_to_go_may_ask_once_more() {
 /// On other machines, one of which is next door.
 const FAR: [Distance; 2] = [Distance::Far { round_trip: Duration::ZERO }, Distance::Far { round_trip: ROUND_TRIP }];
 const ROUND_TRIP: Duration = Duration::from_millis(80);
+/// How long these take from there; a way of no length is one that is not known.
+const HANDSHAKES: [Duration; 2] = [Duration::from_millis(250), ROUND_TRIP];
 
 /// A connection that was answered, and could not be told to go.
 fn scene_with_an_answer_that_told_nothing(distance: Distance) -> (Scene, ConnectionId) {
@@ -1518,7 +1520,7 @@ fn whatever_a_peer_has_to_answer_takes_it_a_round_trip_more() {
 
 #[test]
 fn handshakes_are_waited_for_as_long_as_the_way_to_the_furthest_client() {
-    for far in FAR {
+    for (far, handshake) in std::iter::zip(FAR, HANDSHAKES) {
         let mut scene = Scene::new();
         let id = scene.drain.handle_found(Transport::Plain, far, true, None);
         scene.start(id, false);
@@ -1529,7 +1531,7 @@ fn handshakes_are_waited_for_as_long_as_the_way_to_the_furthest_client() {
         scene.see_handshakes(1);
         while scene.drain.poll_action().is_some() {}
         assert_eq!(scene.turn(), []);
-        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST + far.round_trip()));
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST + handshake));
     }
 }
 
@@ -1782,7 +1784,7 @@ fn whoever_may_be_about_to_connect_from_another_machine_is_held_back() {
 
 #[test]
 fn its_handshake_has_a_round_trip_more() {
-    for far in FAR {
+    for (far, handshake) in std::iter::zip(FAR, HANDSHAKES) {
         let mut scene = Scene::new();
         scene.drain.handle_came_from(far);
         scene.terminate_within(None);
@@ -1791,6 +1793,6 @@ fn its_handshake_has_a_round_trip_more() {
         scene.see_handshakes(1);
         while scene.drain.poll_action().is_some() {}
         assert_eq!(scene.turn(), []);
-        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST + far.round_trip()));
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST + handshake));
     }
 }

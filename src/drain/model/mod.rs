@@ -25,7 +25,7 @@ mod survey;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN, SHOWS_WITHIN};
-use super::distance::ROUND_TRIP_AT_MOST;
+use super::distance::{ROUND_TRIP_AT_MOST, ROUND_TRIP_IF_UNKNOWN};
 use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, FEW, GAPS, WINDOW_AT_MOST};
 use super::keep_alive::{RHYTHM_AT_LEAST, RHYTHM_AT_MOST, RHYTHM_FROM_AFAR_AT_MOST, SPEAKS_WITHIN};
 use super::listener::ACCEPT_AT_MOST;
@@ -253,7 +253,11 @@ impl World {
     /// Until when those who connect now may be waited for.
     fn accepts_until(&self) -> Instant {
         let known = self.open.values().filter(|peer| peer.id.is_some()).map(|peer| peer.distance).chain(self.came_from);
-        self.now + ACCEPT_AT_MOST + known.map(peer::round_trip).max().unwrap_or_default()
+        let handshakes = known.map(|distance| match distance {
+            Distance::Far { round_trip: Duration::ZERO } => ROUND_TRIP_IF_UNKNOWN,
+            _ => peer::round_trip(distance),
+        });
+        self.now + ACCEPT_AT_MOST + handshakes.max().unwrap_or_default()
     }
 
     fn unused(&self) -> u32 {

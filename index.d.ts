@@ -51,8 +51,8 @@ export interface HttpTerminatorOptions {
    * last connection is gone, not when the time is over, and never after `httpResponseTimeout`.
    *
    * - `'auto'`: each connection as long as its own rhythm asks for, which is until its last request is eight of its
-   *   usual gaps old, 50 to 500 ms; 250 ms if it has had only one. It is longer if its client is on another machine, and up to
-   *   twice as long if that is far away. But if no more than three connections are busy or in rhythm by several requests, and
+   *   usual gaps old, 50 to 500 ms; 250 ms if it has had only one. It is 250 ms at least if its client is on another machine,
+   *   and the further away that is, the longer: up to a second, or half a second after only one request. But if no more than three connections are busy or in rhythm by several requests, and
    *   come from this machine, which is how a test ends, all idle ones close at once.
    * - A number: every one of them so long. More than 100 do not all close in the end, but spread over the time, lest
    *   their clients all connect elsewhere in one instant.

@@ -37,7 +37,11 @@ const {
 /** The events that hand a connection over. Node goes by whether they have listeners at all. */
 const HIJACKING_EVENTS = ['upgrade', 'connect'];
 
-/** To look where a connection comes from takes a system call or two. */
+/**
+ * To look where a connection comes from takes a system call or two. The first ones are looked at, as one of them may be a probe, and
+ * then some.
+ */
+const NEWCOMERS_AT_FIRST = 8;
 const NEWCOMERS_PER_LOOK = 64;
 
 const released = new FinalizationRegistry(native.release);
@@ -66,8 +70,8 @@ class Attachment {
   /** How many connections have had a first request. */
   #newcomers = 0;
   /**
-   * Whether one of the last of these came from another machine, if that is known. They may be gone when a termination begins, with
-   * others on their way.
+   * Whether any of those that were looked at came from another machine, if that is known. They may be gone when a termination
+   * begins, with others on their way.
    *
    * @type {boolean | null}
    */
@@ -190,10 +194,12 @@ class Attachment {
     );
   }
 
-  /** @param {Socket} socket on which the first request has come */
+  /** @param {Socket} socket that was accepted just now, or on which the first request has come */
   newcomer(socket) {
-    if (this.#newcomers % NEWCOMERS_PER_LOOK === 0) this.wasNewcomerFar = isFar(endsOf(socketBelow(socket)));
+    const isLookedAt = this.#newcomers < NEWCOMERS_AT_FIRST || this.#newcomers % NEWCOMERS_PER_LOOK === 0;
     this.#newcomers += 1;
+    if (isLookedAt && this.wasNewcomerFar !== true)
+      this.wasNewcomerFar = isFar(endsOf(socketBelow(socket))) ?? this.wasNewcomerFar;
   }
 
   /**
@@ -290,6 +296,9 @@ class Attachment {
     this.isReopened = wasTerminating;
     this.#perform(native.listening(this.key));
     if (wasTerminating) return;
+    // Others may come to where it listens now.
+    this.#newcomers = 0;
+    this.wasNewcomerFar = null;
     this.#followIfNeeded();
     this.#watch();
   }
@@ -331,6 +340,7 @@ class Attachment {
   #opened = (socket) => {
     this.#watch();
     if (this.connections.has(socket)) return;
+    this.newcomer(socket);
     const connection = this.follow(socket, socket);
     this.#termination?.opened(connection);
     this.#adoptSession(connection);

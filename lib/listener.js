@@ -29,7 +29,9 @@ function watch(server, key) {
  */
 function hold(server, key) {
   const local = addressOf(server);
-  if (local === null || !isBoundHere(server)) {
+  // It does not listen.
+  if (local === null) return null;
+  if (!isBoundHere(server)) {
     debug('new connections are not held back while the listener closes: it may be shared');
     return null;
   }

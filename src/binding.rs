@@ -243,7 +243,7 @@ pub fn surveyed(key: u32, all: bool) -> Result<Actions> {
 }
 
 /// Looks from now on how many connections wait to be accepted by a listener, which is named by its descriptor
-/// and the address that it is bound to; Call `due` afterwards. Gives the
+/// and the address that it is bound to. Call `due` afterwards. Gives the
 /// reason if that can't be known.
 #[napi(catch_unwind)]
 pub fn watch_listener(key: u32, descriptor: i32, host: String, port: u16) -> Result<Option<String>> {

@@ -73,7 +73,7 @@ impl Distance {
 
     /// The same after its only request, of which there is no gap yet.
     pub(super) fn in_rhythm_after_one(self) -> Duration {
-        self.lengthened(SPEAKS_WITHIN) + self.round_trip()
+        (self.lengthened(SPEAKS_WITHIN) + self.round_trip()).min(self.lengthened(RHYTHM_AT_MOST))
     }
 
     fn lengthened(self, usual: Duration) -> Duration {

@@ -24,9 +24,8 @@
 //!    then are kept a little longer; see [`patience`](super::patience).
 //! 7. What a peer on another machine sends is on its way for a while, and may have to be sent once more, which TCP
 //!    does after a round trip and 200 ms. So it has [`SPEAKS_WITHIN`] where it would have less by 1 or 4, and a round trip
-//!    more in any case; and over TLS it has that by 3 without load, too, as a handshake before TLS 1.3 ends here a round trip
-//!    before a request can follow. The further away it is, the longer it
-//!    is in rhythm: [`RHYTHM_FROM_AFAR_AT_MOST`] at the latest, and after a single request twice [`SPEAKS_WITHIN`]; see
+//!    more; and over TLS it has that by 3 without load, too, as a handshake before TLS 1.3 ends here a round trip before a
+//!    request can follow. The further away it is, the longer it is in rhythm, for twice as long at most, and a second: see
 //!    [`distance`](super::distance).
 //! 8. All others are closed at once.
 //!

@@ -134,8 +134,7 @@ pub struct Drain {
     observed: bool,
     half_time: Option<Instant>,
     listener: Listener,
-    /// Where the last client has come from of whom that is known. Those from other machines are held back before it closes, in any
-    /// case.
+    /// Where clients have come from, as far as it is known. Those from other machines are held back before it closes, in any case.
     clients_come_from: Option<Distance>,
     /// Whether the server has yet to say that it has closed, which it does not if it listens again.
     closing_server: bool,
@@ -288,12 +287,15 @@ impl Drain {
         self.assert_invariants();
     }
 
-    /// A client has come from there, and so may those who are about to come.
+    /// A client has come from there, and so may those who are about to come. One from another machine says more than any from this
+    /// one, which may be a probe.
     pub fn handle_came_from(&mut self, distance: Distance) {
-        self.clients_come_from = Some(distance);
+        if distance.is_far() || !self.come_from_afar() {
+            self.clients_come_from = Some(distance);
+        }
     }
 
-    /// Where the last client has come from of whom that is known.
+    /// Where clients have come from, as far as it is known, since the server listens.
     #[must_use]
     pub fn clients_come_from(&self) -> Option<Distance> {
         self.clients_come_from
@@ -619,8 +621,10 @@ impl Drain {
     /// The server listens again: after a termination, or in the middle of one that has closed its listener. Then it will not
     /// say that it has closed before it is closed once more.
     pub fn handle_listening(&mut self, now: Instant) {
-        if self.phase == Phase::Terminated {
+        if !self.phase.is_terminating() {
             self.phase = Phase::Serving;
+            // Others may come to where it listens now.
+            self.clients_come_from = None;
         } else if self.listener == Listener::Closed {
             self.listener = Listener::Reopened;
             self.closing_server = false;

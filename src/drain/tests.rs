@@ -1465,7 +1465,9 @@ fn a_connection_from_afar_is_in_rhythm_for_longer_the_further_it_comes_from() {
 
 #[test]
 fn so_is_one_that_was_used_once_whether_there_are_others_or_not() {
-    for (others, round_trip, in_rhythm) in [(FEW + 1, 0, 250), (0, 0, 250), (0, 2, 352), (FEW + 1, 80, 580)] {
+    for (others, round_trip, in_rhythm) in
+        [(FEW + 1, 0, 250), (0, 0, 250), (0, 2, 352), (FEW + 1, 80, 580), (0, 700, 1_000)]
+    {
         let far = Distance::Far { round_trip: Duration::from_millis(round_trip) };
         let mut scene = Scene::new();
         let rhythm = Some(Rhythm { last: scene.now, gap: None });
@@ -1795,4 +1797,19 @@ fn its_handshake_has_a_round_trip_more() {
         assert_eq!(scene.turn(), []);
         assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST + handshake));
     }
+}
+
+#[test]
+fn one_client_from_this_machine_does_not_hide_those_from_others_before_the_server_listens_anew() {
+    let mut scene = Scene::new();
+    scene.drain.handle_came_from(FAR[1]);
+    scene.drain.handle_came_from(Distance::Near);
+    assert_eq!(scene.drain.clients_come_from(), Some(FAR[1]));
+    scene.drain.handle_came_from(FAR[0]);
+    assert_eq!(scene.drain.clients_come_from(), Some(FAR[0]));
+    scene.terminate_within(None);
+    scene.drain.handle_server_closed(scene.now);
+    assert_eq!(scene.drain.phase(), Phase::Terminated);
+    scene.drain.handle_listening(scene.now);
+    assert_eq!(scene.drain.clients_come_from(), None);
 }

@@ -66,7 +66,9 @@ impl World {
             termination.holding = false;
             termination.somebody_came = false;
         }
-        self.came_from = Some(self.distance);
+        if !self.came_from.is_some_and(Distance::is_far) || self.distance.is_far() {
+            self.came_from = Some(self.distance);
+        }
         self.drain.handle_came_from(self.distance);
         self.say_who_waits();
         self.obey();

@@ -556,6 +556,9 @@ impl World {
             self.held = false;
             self.server_closing = false;
         }
+        if self.termination.is_none() {
+            self.came_from = None;
+        }
         self.drain.handle_listening(self.now);
         self.obey();
     }

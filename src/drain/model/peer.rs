@@ -190,7 +190,10 @@ impl Peer {
                 let at_most = (RHYTHM_AT_MOST + round_trip * 50).min(RHYTHM_FROM_AFAR_AT_MOST);
                 last + (gap * GAPS).max(SPEAKS_WITHIN + round_trip).min(at_most)
             }
-            (None, _) => last + SPEAKS_WITHIN + (round_trip * 50).min(SPEAKS_WITHIN) + round_trip,
+            (None, _) => {
+                let within = SPEAKS_WITHIN + (round_trip * 50).min(SPEAKS_WITHIN) + round_trip;
+                last + within.min(RHYTHM_FROM_AFAR_AT_MOST)
+            }
         }
     }
 

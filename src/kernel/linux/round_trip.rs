@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use super::{failed, look, socket_option};
 
-/// How long it takes until what is sent on this connection is acknowledged: TCP's smoothed round-trip time (RFC 6298, section 2).
+/// How long it takes at least until what is sent on this connection is acknowledged: the least that TCP has measured in the last
+/// minutes.
 ///
-/// The handshake is its first sample, so a connection that was accepted has one. It costs a microsecond.
+/// The handshake is the first sample, so a connection that was accepted has one. The smoothed time (RFC 6298, section 2) is none of
+/// the distance: a peer acknowledges up to 40 ms late, to do so with its next request, and a queue on the way makes it longer, too.
+/// It costs a microsecond.
 ///
 /// A wrong number does no harm: `getsockopt` looks, and changes nothing. The answer for it is then that of another
 /// connection, or an error. Read the number from a live handle in the same turn of the event loop.
@@ -17,14 +20,16 @@ use super::{failed, look, socket_option};
 ///
 /// # Errors
 ///
-/// When the number names no TCP connection, or the operating system refuses to tell.
+/// When the number names no TCP connection, nothing has been measured, or the operating system refuses to tell.
 pub fn round_trip(descriptor: RawFd) -> io::Result<Duration> {
-    // `struct tcp_info`: eight bytes, then 32 bits each; tcpi_rtt is the sixteenth of those, in microseconds.
-    let mut info = [0; 18];
+    // `struct tcp_info`: tcpi_min_rtt, 32 bits at byte 148, in microseconds.
+    let mut info = [0; 38];
     let length = look(descriptor, |borrowed| socket_option(borrowed, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info))
         .map_err(failed("getsockopt(TCP_INFO)"))?;
-    if length < size_of_val(&info) {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "getsockopt(TCP_INFO) tells too little"));
+    // Before Linux 4.6 there is none; and all bits are set before the first sample.
+    match info[37] {
+        _ if length < size_of_val(&info) => Err(io::ErrorKind::Unsupported.into()),
+        u32::MAX => Err(io::ErrorKind::WouldBlock.into()),
+        microseconds => Ok(Duration::from_micros(microseconds.into())),
     }
-    Ok(Duration::from_micros(info[17].into()))
 }

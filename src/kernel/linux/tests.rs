@@ -608,6 +608,23 @@ fn the_handshake_tells_how_far_away_a_peer_is() {
 }
 
 #[test]
+fn a_peer_that_acknowledges_late_is_not_further_away() {
+    let listener = listen();
+    let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    // At first it acknowledges at once; later with what it sends next, if that is soon.
+    for _ in 0..40 {
+        server.write_all(b"?").unwrap();
+        client.read_exact(&mut [0]).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        client.write_all(b"!").unwrap();
+        server.read_exact(&mut [0]).unwrap();
+    }
+    let round_trip = round_trip(server.as_raw_fd()).unwrap();
+    assert!(round_trip < Duration::from_millis(10), "{round_trip:?}");
+}
+
+#[test]
 fn what_is_no_tcp_connection_is_not_far_away() {
     let datagrams = UdpSocket::bind(loopbacks()[0]).unwrap();
     let (local, _peer) = std::os::unix::net::UnixStream::pair().unwrap();

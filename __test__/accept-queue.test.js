@@ -11,6 +11,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { describe, it } = require('node:test');
 const { createHttpTerminator } = require('..');
+const { native } = require('../lib/early');
 const { Client, connect, requestText } = require('./support/client');
 const { remoteCrowd } = require('./support/crowd');
 const { block, gatedHandler, serve, turn } = require('./support/server');
@@ -18,12 +19,33 @@ const { closeEverything, transports } = require('./support/transports');
 
 /** Longer than is waited for a moment in which nobody waits to be accepted. */
 const HELD_UP = 400;
+/** Of another machine (RFC 5737). */
+const AFAR = '192.0.2.1';
 
 const [plain] = transports;
 const onLinux = { skip: process.platform !== 'linux' && 'what is looked at is in /proc' };
 
 for (const transport of transports) {
   describe(`the accept queue over ${transport.name}`, () => {
+    for (const [where, name] of [
+      [AFAR, 'is kept short if a client has come from another machine, though one from this one is there'],
+      ['127.0.0.1', "is nobody's business if all clients have come from this machine"],
+    ]) {
+      it(name, onLinux, async (test) => {
+        const everywhere = { listen: { port: 0, host: '0.0.0.0' } };
+        const { server, terminator } = await serve(test, transport, gatedHandler().handler, everywhere);
+        const { mock: holds } = test.mock.method(native, 'holdListener');
+        server.once('connection', (socket) => comeFrom(socket, where));
+        for (let clients = 0; clients < 2; clients += 1) {
+          const client = await connect(transport, server);
+          await client.write(requestText('/', { headers: clients === 0 ? { Connection: 'close' } : {} }));
+          await client.until(/answer to/);
+        }
+        await terminator.terminate();
+        assert.equal(holds.callCount(), where === AFAR ? 1 : 0);
+      });
+    }
+
     for (const count of [1, 3, 20]) {
       it(`is served when terminate() is called, with ${count} in it`, async (test) => {
         const { server, terminator } = await serve(test, transport, gatedHandler().handler);
@@ -222,6 +244,16 @@ async function connectTo(port) {
   const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true });
   await once(socket, 'connect');
   return new Client(socket);
+}
+
+/**
+ * @param {import('node:net').Socket} socket that is accepted
+ * @param {string} address
+ */
+function comeFrom(socket, address) {
+  socket._handle.getpeername = (peer) => {
+    peer.address = address;
+  };
 }
 
 function assertAllServed(ended, count) {

@@ -111,19 +111,17 @@ class Survey {
     this.#known[id] = undefined;
   }
 
-  /** Tells where clients come from: one of those who are there, and if nobody is, one of the last that were. */
+  /** Tells where clients come from: those that were there, and some of those who are. */
   tellWhere() {
-    let isKnown = false;
+    const { wasNewcomerFar } = this.#attachment;
+    if (wasNewcomerFar !== null) native.cameFrom(this.#key, wasNewcomerFar ? CLOSED : null);
     let looked = 0;
     for (const socket of this.#acceptedSockets()) {
       const far = isFar(socket);
       if (far !== null) native.cameFrom(this.#key, far ? descriptorOf(socket) : null);
-      isKnown ||= far !== null;
       looked += 1;
       if (far || looked === ENOUGH) break;
     }
-    const { wasNewcomerFar } = this.#attachment;
-    if (!isKnown && wasNewcomerFar !== null) native.cameFrom(this.#key, wasNewcomerFar ? CLOSED : null);
   }
 
   *#acceptedSockets() {

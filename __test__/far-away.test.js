@@ -2,11 +2,11 @@
 // network that ends in a mirror.
 
 const assert = require('node:assert/strict');
-const { spawn, spawnSync } = require('node:child_process');
-const { once } = require('node:events');
+const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { before, describe, it } = require('node:test');
+const { run } = require('./support/process');
 
 /** In milliseconds: to another city, and to a satellite or to a phone where reception is bad. */
 const ROUND_TRIPS = [20, 300];
@@ -36,8 +36,9 @@ describe('far away', { skip: !isRequired && whyNot() }, () => {
   });
 
   for (const roundTrip of ROUND_TRIPS) {
-    it(`every case holds at a round trip of ${roundTrip} ms`, async () => {
-      const { code, output } = await run(['unshare', '--net', MIRROR, String(roundTrip), process.execPath, CASES]);
+    it(`every case holds at a round trip of ${roundTrip} ms`, async (test) => {
+      const commandLine = ['unshare', '--net', MIRROR, String(roundTrip), process.execPath, CASES];
+      const { code, output } = await run(test, commandLine, { env: { NODE_OPTIONS: '--test-reporter=tap' } }).ended;
       assert.equal(code, 0, output);
       // Nothing that was said to pass was left out.
       assert.match(output, /^# pass [1-9]/m);
@@ -53,18 +54,4 @@ function whyNot() {
   if (!fs.existsSync('/dev/net/tun')) return 'there is no /dev/net/tun';
   if (spawnSync('unshare', ['--net', 'true']).status !== 0) return 'this process may have no network of its own';
   return spawnSync('cargo', ['--version']).status !== 0 && 'the mirror is built by cargo';
-}
-
-/** @param {string[]} commandLine */
-async function run([command, ...parameters]) {
-  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const child = spawn(command, parameters, { env: { ...env, NODE_OPTIONS: '--test-reporter=tap' } });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding('utf8').on('data', (text) => {
-      output += text;
-    });
-  }
-  const [code] = await once(child, 'close');
-  return { code, output };
 }

@@ -3,12 +3,11 @@
 // Jest and Vitest are installed by a command of their own, `npm run test:runners`.
 
 const assert = require('node:assert/strict');
-const { spawn } = require('node:child_process');
-const { once } = require('node:events');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { describe, it } = require('node:test');
+const { run } = require('./support/process');
 
 const root = path.join(__dirname, '..');
 const examples = path.join(root, 'examples');
@@ -54,7 +53,7 @@ const modes = [
 describe('Jest and Vitest', { skip }, () => {
   for (const { name, folder, command, complaint, endsAnyway } of modes) {
     it(`${name} has nothing to say`, { timeout }, async (test) => {
-      const { ended } = run(test, command, path.join(examples, 'runners', folder));
+      const { ended } = run(test, [process.execPath, ...command], { cwd: path.join(examples, 'runners', folder) });
       const { code, output } = await ended;
       assert.equal(code, 0, output);
       assert.match(output, /Tests:? +4 passed/);
@@ -64,7 +63,7 @@ describe('Jest and Vitest', { skip }, () => {
     it(`${name} complains without a termination`, { timeout }, async (test) => {
       const copy = copyWithoutTerminations(test, path.join(examples, 'runners', folder));
       fs.symlinkSync(modules, path.join(copy, 'node_modules'), 'junction');
-      const { said, ended, kill } = run(test, command, copy);
+      const { said, ended, kill } = run(test, [process.execPath, ...command], { cwd: copy });
       await said(complaint);
       // Else its workers would outlive it.
       if (!endsAnyway) kill();
@@ -84,7 +83,9 @@ describe('node:test', () => {
     const skip = Number.parseInt(process.versions.node, 10) < since && `Node ${since} is the first to parse it`;
 
     it(`ends with ${file}`, { skip, timeout }, async (test) => {
-      const { code, output } = await run(test, ['--test', file], path.join(examples, 'node-test')).ended;
+      const { code, output } = await run(test, [process.execPath, '--test', file], {
+        cwd: path.join(examples, 'node-test'),
+      }).ended;
       assert.equal(code, 0, output);
       assert.match(output, new RegExp(`^. pass ${tests}$`, 'm'));
     });
@@ -94,43 +95,13 @@ describe('node:test', () => {
       fs.mkdirSync(path.join(copy, 'node_modules'));
       fs.symlinkSync(root, path.join(copy, 'node_modules', 'http-terminator-native'), 'junction');
       const command = ['--import', `data:text/javascript,${watch}`, '--test-reporter=tap', file];
-      const { said, ended, kill } = run(test, command, copy);
+      const { said, ended, kill } = run(test, [process.execPath, ...command], { cwd: copy });
       await said(new RegExp(`^ok ${tests} - [\\s\\S]*still open: .*TCPServerWrap`, 'm'));
       kill();
       await ended;
     });
   }
 });
-
-/**
- * @param {import('node:test').TestContext} test
- * @param {string[]} command
- * @param {string} cwd
- */
-function run(test, command, cwd) {
-  const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const child = spawn(process.execPath, command, {
-    cwd,
-    env: { ...env, NO_COLOR: '1' },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
-  const kill = () => child.kill('SIGKILL');
-  test.after(kill);
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
-  return {
-    kill,
-    ended: once(child, 'close').then(([code]) => ({ code, output })),
-    /** Resolves when the output matches, and fails if it ends before. */
-    said: (pattern) =>
-      new Promise((resolve, reject) => {
-        const look = () => pattern.test(output) && resolve();
-        child.stdout.on('data', look);
-        child.stderr.on('data', look);
-        child.once('close', () => reject(new Error(`ended without saying ${pattern}: ${output}`)));
-      }),
-  };
-}
 
 /** The same suites, but nothing in them ends a server. */
 function copyWithoutTerminations(test, folder) {

@@ -193,13 +193,10 @@ class Regular {
     const client = await connect(transport, server);
     for (let asked = 1; ; asked += 1) {
       await client.write(requestText());
-      while (client.answers.filter(({ whole }) => whole).length < asked) {
-        const { length } = client.received;
-        const ended = await Promise.race([
-          client.ended,
-          client.until(new RegExp(`[^]{${length + 1}}`)).catch(() => null),
-        ]);
-        if (ended !== undefined && client.received.length === length) return `lost by ${await client.ended}`;
+      try {
+        await client.until(new RegExp(`(?:answer to /[^]*){${asked}}`));
+      } catch {
+        return `lost by ${await client.ended}`;
       }
       if (connectionHeaders(client).at(-1) === 'close') return 'told to';
       if (asked === REQUESTS_BEFORE) this.#inRhythm.open();

@@ -73,4 +73,36 @@ function startProgram(test, program, { flags = [], env = {}, readsStderr = true 
   };
 }
 
-module.exports = { root, startProgram };
+/**
+ * Runs a command to its end, or that of the test. A test runner in it does not take itself for a part of this one.
+ *
+ * @param {import('node:test').TestContext} test
+ * @param {string[]} commandLine
+ * @param {{ cwd?: string, env?: Record<string, string> }} [options]
+ */
+function run(test, [command, ...parameters], { cwd = root, env = {} } = {}) {
+  const { NODE_TEST_CONTEXT: _, ...others } = process.env;
+  const child = spawn(command, parameters, {
+    cwd,
+    env: { ...others, NO_COLOR: '1', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const kill = () => child.kill('SIGKILL');
+  test.after(kill);
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', (text) => (output += text));
+  return {
+    kill,
+    ended: once(child, 'close').then(([code]) => ({ code, output })),
+    /** Resolves when the output matches, and fails if it ends before. */
+    said: (pattern) =>
+      new Promise((resolve, reject) => {
+        const look = () => pattern.test(output) && resolve();
+        child.stdout.on('data', look);
+        child.stderr.on('data', look);
+        child.once('close', () => reject(new Error(`ended without saying ${pattern}: ${output}`)));
+      }),
+  };
+}
+
+module.exports = { root, run, startProgram };

@@ -85,6 +85,16 @@ impl Scene {
         self.drain.handle_accept_queue(Some(0), under_way, self.now);
     }
 
+    /// How long the listener, which can be held, is kept open for one that does not end.
+    fn waits_for_a_handshake(&mut self) -> Duration {
+        self.see_handshakes(1);
+        self.drain.handle_listener_held();
+        self.see_handshakes(1);
+        while self.drain.poll_action().is_some() {}
+        assert_eq!(self.turn(), []);
+        self.drain.poll_timeout().expect("it ends") - self.now
+    }
+
     fn close(&mut self, id: ConnectionId) -> Vec<Action> {
         self.drain.handle_closed(id, true, self.now);
         self.actions()
@@ -1528,12 +1538,7 @@ fn handshakes_are_waited_for_as_long_as_the_way_to_the_furthest_client() {
         scene.start(id, false);
         scene.terminate_within(None);
         while scene.drain.poll_action().is_some() {}
-        scene.see_handshakes(1);
-        scene.drain.handle_listener_held();
-        scene.see_handshakes(1);
-        while scene.drain.poll_action().is_some() {}
-        assert_eq!(scene.turn(), []);
-        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST + handshake));
+        assert_eq!(scene.waits_for_a_handshake(), ACCEPT_AT_MOST + handshake);
     }
 }
 
@@ -1790,12 +1795,7 @@ fn its_handshake_has_a_round_trip_more() {
         let mut scene = Scene::new();
         scene.drain.handle_came_from(far);
         scene.terminate_within(None);
-        scene.see_handshakes(1);
-        scene.drain.handle_listener_held();
-        scene.see_handshakes(1);
-        while scene.drain.poll_action().is_some() {}
-        assert_eq!(scene.turn(), []);
-        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + ACCEPT_AT_MOST + handshake));
+        assert_eq!(scene.waits_for_a_handshake(), ACCEPT_AT_MOST + handshake);
     }
 }
 

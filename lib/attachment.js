@@ -67,7 +67,7 @@ class Attachment {
   connections = new Map();
   /** When the last request came that was not the first on its connection; `performance.now()`. */
   lastInRhythm = Number.NEGATIVE_INFINITY;
-  /** How many connections have had a first request. */
+  /** How many connections have come, of which some count when they are accepted, and once more on their first request. */
   #newcomers = 0;
   /**
    * Whether any of those that were looked at came from another machine, if that is known. They may be gone when a termination
@@ -196,10 +196,12 @@ class Attachment {
 
   /** @param {Socket} socket that was accepted just now, or on which the first request has come */
   newcomer(socket) {
-    const isLookedAt = this.#newcomers < NEWCOMERS_AT_FIRST || this.#newcomers % NEWCOMERS_PER_LOOK === 0;
+    const earlier = this.#newcomers;
     this.#newcomers += 1;
-    if (isLookedAt && this.wasNewcomerFar !== true)
-      this.wasNewcomerFar = isFar(endsOf(socketBelow(socket))) ?? this.wasNewcomerFar;
+    // One from another machine is enough.
+    if (this.wasNewcomerFar === true) return;
+    if (earlier >= NEWCOMERS_AT_FIRST && earlier % NEWCOMERS_PER_LOOK !== 0) return;
+    this.wasNewcomerFar = isFar(endsOf(socketBelow(socket))) ?? this.wasNewcomerFar;
   }
 
   /**

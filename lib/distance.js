@@ -24,7 +24,7 @@ function isFar({ remoteAddress, localAddress }) {
  * @returns {number | null} its descriptor, which tells how far away its peer is, if that is on another machine
  */
 function descriptorIfFar(socket) {
-  return isFar(socket) === true ? descriptorOf(socket) : null;
+  return isFar(socket) ? descriptorOf(socket) : null;
 }
 
 exports.descriptorIfFar = descriptorIfFar;

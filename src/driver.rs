@@ -84,7 +84,7 @@ impl Driver {
     /// Whether clients come from other machines, as far as it is known.
     #[must_use]
     pub fn come_from_afar(&self) -> bool {
-        self.drain.clients_come_from().is_some_and(Distance::is_far)
+        self.drain.come_from_afar()
     }
 
     /// The server has accepted a connection, during a termination. This is its descriptor if its peer is on another machine.

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use super::patience::more_time;
 
 /// How long to wait for a moment in which nobody waits to be accepted, where more come all the time. Where none can come,
-/// how long to wait for the next one to be accepted. A handshake takes a round trip more; nobody knows how long that is before it has
-/// ended, so it is taken to be as long as that to the furthest of the clients that are there.
+/// how long to wait for the next one to be accepted. A handshake takes a round trip more. Nobody knows how long that is before it
+/// has ended, so it is taken to be as long as that to the furthest of the clients that are known.
 pub const ACCEPT_AT_MOST: Duration = Duration::from_millis(250);
 
 /// Where it can't be known how many connections wait, so many turns of the loop in a row that accept none

@@ -166,12 +166,7 @@ impl Listener {
     pub fn waiting(&self) -> io::Result<u32> {
         // `struct tcp_info`: eight bytes, then 32 bits each; tcpi_unacked is the fifth of those. Of a listening socket
         // it is the length of the queue.
-        let mut info = [0; 7];
-        let length = socket_option(self.socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info)
-            .map_err(failed("getsockopt(TCP_INFO)"))?;
-        if length < size_of_val(&info) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "getsockopt(TCP_INFO) tells too little"));
-        }
+        let info: [u32; 7] = tcp_info(self.socket.as_fd())?;
         Ok(info[6])
     }
 
@@ -292,6 +287,17 @@ fn bind_to_interface(socket: &Socket, interface: u32) -> io::Result<()> {
         )
     };
     if result == 0 { Ok(()) } else { Err(failed("setsockopt(SO_BINDTOIFINDEX)")(io::Error::last_os_error())) }
+}
+
+/// The first numbers of `struct tcp_info`, of which older kernels know fewer.
+fn tcp_info<const LENGTH: usize>(socket: BorrowedFd<'_>) -> io::Result<[u32; LENGTH]> {
+    let mut info = [0; LENGTH];
+    let length =
+        socket_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).map_err(failed("getsockopt(TCP_INFO)"))?;
+    if length < size_of_val(&info) {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "getsockopt(TCP_INFO) tells too little"));
+    }
+    Ok(info)
 }
 
 /// Reads a socket option that no crate wraps; gives the length that the kernel tells.

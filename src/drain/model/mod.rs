@@ -247,7 +247,7 @@ impl World {
     /// Whether more goes on than a test leaves behind, or went on then.
     fn is_loaded(&self, at: Instant) -> bool {
         let lively: Vec<_> = self.open.values().filter(|peer| peer.is_lively(at)).collect();
-        lively.len() > FEW || lively.iter().any(|peer| peer.distance != Distance::Near)
+        lively.len() > FEW || lively.iter().any(|peer| peer.distance.is_far())
     }
 
     /// Until when those who connect now may be waited for.

@@ -151,7 +151,7 @@ impl Peer {
 
     /// Whether a handshake may have ended a round trip before its peer can speak.
     pub(super) fn is_far_over_tls(&self) -> bool {
-        self.distance != Distance::Near && self.transport == Transport::Tls
+        self.distance.is_far() && self.transport == Transport::Tls
     }
 
     /// Whether the machine knows it, and nothing is under way or done on it.
@@ -210,7 +210,7 @@ impl Peer {
     /// Whether something goes on, or is to be expected.
     pub(super) fn is_lively(&self, now: Instant) -> bool {
         // One request makes no rhythm, unless it comes from another machine.
-        let is_rhythm = |rhythm: Rhythm| rhythm.gap.is_some() || self.distance != Distance::Near;
+        let is_rhythm = |rhythm: Rhythm| rhythm.gap.is_some() || self.distance.is_far();
         let in_rhythm_until = self.in_rhythm_until().filter(|_| self.rhythm.is_some_and(is_rhythm));
         let expected = in_rhythm_until.max(self.may_speak_until()).is_some_and(|until| until > now);
         self.id.is_some() && !self.hijacked && (self.is_busy() || expected)

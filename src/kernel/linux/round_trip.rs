@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use super::{failed, look, socket_option};
+use super::{look, tcp_info};
 
 /// How long it takes at least until what is sent on this connection is acknowledged: the least that TCP has measured in the last
 /// minutes.
@@ -22,13 +22,10 @@ use super::{failed, look, socket_option};
 ///
 /// When the number names no TCP connection, nothing has been measured, or the operating system refuses to tell.
 pub fn round_trip(descriptor: RawFd) -> io::Result<Duration> {
-    // `struct tcp_info`: tcpi_min_rtt, 32 bits at byte 148, in microseconds.
-    let mut info = [0; 38];
-    let length = look(descriptor, |borrowed| socket_option(borrowed, libc::IPPROTO_TCP, libc::TCP_INFO, &mut info))
-        .map_err(failed("getsockopt(TCP_INFO)"))?;
-    // Before Linux 4.6 there is none; and all bits are set before the first sample.
+    // `struct tcp_info`: tcpi_min_rtt, 32 bits at byte 148, in microseconds, since Linux 4.6.
+    let info: [u32; 38] = look(descriptor, tcp_info)?;
     match info[37] {
-        _ if length < size_of_val(&info) => Err(io::ErrorKind::Unsupported.into()),
+        // Before the first sample.
         u32::MAX => Err(io::ErrorKind::WouldBlock.into()),
         microseconds => Ok(Duration::from_micros(microseconds.into())),
     }

@@ -86,8 +86,7 @@ fn connected(socket: Socket) -> io::Result<TcpStream> {
 
 fn is_connecting(socket: &Socket) -> bool {
     const SYN_SENT: u8 = 2;
-    let mut info = [0; 1];
-    socket_option(socket.as_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, &mut info).unwrap();
+    let info: [u32; 1] = tcp_info(socket.as_fd()).unwrap();
     info[0].to_ne_bytes()[0] == SYN_SENT
 }
 

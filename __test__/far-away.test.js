@@ -16,6 +16,9 @@ const MANIFEST = path.join(__dirname, 'mirror/Cargo.toml');
 const BUILT = path.join(__dirname, '../target/mirror');
 const MIRROR = path.join(BUILT, 'release/mirror');
 
+/** A network, and processes that end with the first one, however that ends. */
+const OF_ITS_OWN = ['unshare', '--net', '--pid', '--fork', '--kill-child', '--mount-proc'];
+
 /** Where the tests must not go without it. */
 const isRequired = process.env.REQUIRE_MIRROR === '1';
 
@@ -37,7 +40,7 @@ describe('far away', { skip: !isRequired && whyNot() }, () => {
 
   for (const roundTrip of ROUND_TRIPS) {
     it(`every case holds at a round trip of ${roundTrip} ms`, async (test) => {
-      const commandLine = ['unshare', '--net', MIRROR, String(roundTrip), process.execPath, CASES];
+      const commandLine = [...OF_ITS_OWN, MIRROR, String(roundTrip), process.execPath, CASES];
       const { code, output } = await run(test, commandLine, { env: { NODE_OPTIONS: '--test-reporter=tap' } }).ended;
       assert.equal(code, 0, output);
       // Nothing that was said to pass was left out.
@@ -52,6 +55,7 @@ function whyNot() {
   if (process.platform !== 'linux') return 'a network of its own can be had on Linux only';
   if (process.getuid?.() !== 0) return 'only root may make a network interface';
   if (!fs.existsSync('/dev/net/tun')) return 'there is no /dev/net/tun';
-  if (spawnSync('unshare', ['--net', 'true']).status !== 0) return 'this process may have no network of its own';
+  const [unshare, ...parameters] = OF_ITS_OWN;
+  if (spawnSync(unshare, [...parameters, 'true']).status !== 0) return 'this process may have no network of its own';
   return spawnSync('cargo', ['--version']).status !== 0 && 'the mirror is built by cargo';
 }

@@ -336,7 +336,8 @@ export interface GracefulShutdownOptions {
    * How long everything together may take, in milliseconds. Then the process exits with 1, and a line on stderr names
    * what was still running: hooks, requests and tasks. It must have room for the hooks, and for `shutdownDelay` and
    * `httpResponseTimeout` of the terminators; and whoever sent the signal must wait longer before killing the process
-   * (Kubernetes waits 30 s, Docker 10 s, systemd 90 s). `Infinity` waits as long as it takes.
+   * (Kubernetes waits 30 s, Docker 10 s, systemd 90 s). `Infinity` waits as long as it takes, and so does anything
+   * longer than Node's timers can wait, which is 24.8 days.
    *
    * @default 25000
    */

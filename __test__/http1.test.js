@@ -220,7 +220,7 @@ for (const transport of transports) {
       }
 
       for (const [how, sayKeepAlive] of [
-        ['by setHeader()', (response) => response.setHeader('connection', 'Keep-Alive, Other')],
+        ['by setHeader()', (response) => response.setHeader('connection', 'Keep-Alive')],
         ['in an object', (response) => response.writeHead(200, { Connection: 'keep-alive', 'Set-Cookie': ['1', '2'] })],
         [
           'in a list',
@@ -262,11 +262,53 @@ for (const transport of transports) {
         );
       });
 
-      it('says what its handler says of the connection, if that is not keep-alive', async (test) => {
-        const client = await answeredDuring(test, (_request, response) => {
-          response.writeHead(426, { Connection: 'upgrade', Upgrade: 'example' }).end();
+      for (const [how, answer, expected] of [
+        ['has another word for it', { Connection: 'upgrade', Upgrade: 'example' }, 'upgrade, close'],
+        ['has more words for it', { Connection: ['Keep-Alive, other', 'upgrade'] }, 'other, upgrade, close'],
+        ['says close as well', ['Connection', 'Upgrade, Close'], 'Upgrade, close'],
+      ]) {
+        it(`says close also if its handler ${how}`, async (test) => {
+          const client = await answeredDuring(test, (_request, response) => response.writeHead(426, answer).end());
+          assert.equal(client.answers[0].headers.connection, expected);
         });
-        assert.equal(client.answers[0].headers.connection, 'upgrade');
+      }
+
+      it('says close if its handler has it say nothing', async (test) => {
+        const client = await answeredDuring(test, (_request, response) => {
+          response.removeHeader('Connection');
+          response.end();
+        });
+        assert.equal(client.answers[0].headers.connection, 'close');
+      });
+
+      it('says what its handler says of the connection, if that is to be another protocol', async (test) => {
+        const client = await answeredDuring(test, (_request, response) => {
+          response.writeHead(101, { Connection: 'upgrade', Upgrade: 'example' });
+          response.end();
+          response.socket.end('its first words');
+        });
+        assert.match(client.received, /^HTTP\/1\.1 101 .*^connection: upgrade\r$.*its first words$/ims);
+      });
+
+      it('has the errors that Node has for heads', async (test) => {
+        const codes = [];
+        await answeredDuring(test, (_request, response) => {
+          const attempt = (fields) => {
+            try {
+              response.writeHead(200, fields);
+            } catch (error) {
+              codes.push(`${error.code}: ${error.message}`);
+            }
+          };
+          attempt({ Connection: undefined });
+          attempt({ Connection: 'close' });
+          attempt({ Connection: 'close' });
+          response.end();
+        });
+        assert.deepEqual(codes, [
+          'ERR_HTTP_INVALID_HEADER_VALUE: Invalid value "undefined" for header "Connection"',
+          'ERR_HTTP_HEADERS_SENT: Cannot write headers after they are sent to the client',
+        ]);
       });
 
       it('says close when its handler answers in the tick in which the request comes', async (test) => {

@@ -394,6 +394,24 @@ for (const transport of transports) {
       assert.equal(report.requests.cut, 103);
     });
 
+    it('lists at most a hundred of several servers, too, requests and errors of tasks', async (test) => {
+      const { handler, arrived } = gatedHandler();
+      const servers = [transport.createServer({}, handler), transport.createServer({}, handler)];
+      const terminator = createHttpTerminator({ server: servers, httpResponseTimeout: 30 });
+      test.after(() => terminator.terminate());
+      for (const [place, server] of servers.entries()) {
+        await once(server.listen(0, '127.0.0.1'), 'listening');
+        const client = await connect(transport, server);
+        const paths = Array.from({ length: 60 }, (_, index) => `/${place}/${index}`);
+        await client.write(paths.map((path) => requestText(path)).join(''));
+        await Promise.all(paths.map(arrived));
+      }
+      for (let task = 0; task < 101; task += 1) terminator.waitUntil(Promise.reject(new Error(`task ${task}`)));
+      const { cut, cutOmitted, requests, tasks } = await terminator.terminate();
+      assert.deepEqual([cut.length, cutOmitted, requests.cut], [100, 20, 120]);
+      assert.deepEqual([tasks.errors.length, tasks.rejected], [100, 101]);
+    });
+
     it('ends an event stream that listens to its signal', async (test) => {
       const { server, terminator } = await serve(test, transport, (_request, response) => {
         response.writeHead(200, { 'Content-Type': 'text/event-stream' });
@@ -440,6 +458,27 @@ for (const transport of transports) {
       for (let stream = 0; stream < 20; stream += 1) terminator.signal.addEventListener('abort', () => {});
       await turn();
       assert.deepEqual(warnings, []);
+    });
+
+    it('has a signal where a test runner imitates a browser, and replaces what makes signals', async (test) => {
+      const { AbortController } = globalThis;
+      test.after(() => {
+        globalThis.AbortController = AbortController;
+      });
+      globalThis.AbortController = /** @type {any} */ (
+        class {
+          signal = { aborted: false };
+
+          abort() {
+            this.signal.aborted = true;
+          }
+        }
+      );
+      const { terminator } = await serve(test, transport, () => {});
+      const { signal } = terminator;
+      assert.equal(signal.aborted, false);
+      assert.equal((await terminator.terminate()).graceful, true);
+      assert.equal(signal.aborted, true);
     });
 
     it('lets a long poll that answers on its signal say close', async (test) => {

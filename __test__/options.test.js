@@ -119,6 +119,29 @@ describe('createHttpTerminator()', () => {
     });
   }
 
+  for (const [what, spoil, error] of [
+    ['is frozen', Object.freeze, { name: 'TypeError' }],
+    [
+      'lets nobody listen',
+      (unwilling) =>
+        unwilling.on('newListener', () => {
+          throw new Error('no listener');
+        }),
+      { message: 'no listener' },
+    ],
+  ]) {
+    it(`attaches to no server of a list if one of them ${what}, nor when it is tried again`, () => {
+      const willing = http.createServer();
+      const names = () => willing.eventNames().map((event) => [event, willing.listenerCount(event)]);
+      const before = names();
+      const unwilling = spoil(http.createServer());
+      for (let time = 0; time < 2; time += 1) {
+        assert.throws(() => createHttpTerminator({ server: [willing, unwilling] }), error);
+        assert.deepEqual(names(), before);
+      }
+    });
+  }
+
   it('takes the same timeout under both names', async () => {
     const options = { server, httpResponseTimeout: 10, gracefulTerminationTimeout: 10 };
     await createHttpTerminator(options).terminate();

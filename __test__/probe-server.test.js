@@ -639,6 +639,8 @@ describe('the probe server', () => {
     ]),
     ['a path twice', { paths: { livez: '/readyz' } }, invalidValue, /must not use a path twice\. Received '\/readyz'$/],
     ['metrics that are no boolean', { metrics: 'no' }, invalidType, /"options\.metrics".*'no'/],
+    ['checks in a Map', { checks: new Map([['database', () => {}]]) }, invalidType, /"options\.checks".*of Map$/],
+    ['paths in a list', { paths: ['/livez'] }, invalidType, /"options\.paths".*of Array$/],
     ['checks that are no object', { checks: 5 }, invalidType, /"options\.checks"/],
     [
       'a check that is no function',

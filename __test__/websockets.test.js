@@ -32,6 +32,18 @@ for (const transport of transports) {
     return { terminator, client, serverClient };
   };
 
+  /** A server that never answers its one client, beside a terminator that knows servers which only look like those of ws. */
+  const serveWithLookalikes = async (test, webSocketServers) => {
+    const server = transport.createServer({}, () => {});
+    const terminator = createHttpTerminator({ server, webSocketServers, httpResponseTimeout: 60 });
+    test.after(() => server.close());
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const client = await connect(transport, server);
+    await client.write(requestText('/never'));
+    await once(server, 'request');
+    return { terminator, client };
+  };
+
   /** A server beside a terminator that knows something that only looks like a server of ws. */
   const serveWithEmitter = async () => {
     const server = transport.createServer({}, () => {});
@@ -142,20 +154,30 @@ for (const transport of transports) {
         clients[0][method] = () => {
           throw new Error(`no ${method}`);
         };
-        const server = transport.createServer({}, () => {});
-        const options = { webSocketServers: [{ clients }], httpResponseTimeout: 60 };
-        const terminator = createHttpTerminator({ server, ...options });
-        test.after(() => server.close());
-        await once(server.listen(0, '127.0.0.1'), 'listening');
-        const client = await connect(transport, server);
-        await client.write(requestText('/never'));
-        await once(server, 'request');
+        const { terminator, client } = await serveWithLookalikes(test, [{ clients }]);
         await assert.rejects(terminator.terminate(), { message: `no ${method}` });
         assert.notEqual(await client.ended, undefined);
         assert.equal(terminator.state, 'terminated');
         assert.ok(acts.includes(`${method} second`));
       });
     }
+
+    it('have none of the others left alone, if it is their server that throws when it is asked for them', async (test) => {
+      const acts = [];
+      let isAsked = false;
+      const throwing = {
+        get clients() {
+          if (isAsked) throw new Error('no clients');
+          return [];
+        },
+      };
+      const clients = [{ close: () => acts.push('close'), terminate: () => acts.push('terminate') }];
+      const { terminator, client } = await serveWithLookalikes(test, [throwing, { clients }]);
+      isAsked = true;
+      await assert.rejects(terminator.terminate(), { message: 'no clients' });
+      assert.notEqual(await client.ended, undefined);
+      assert.deepEqual(acts, ['close', 'terminate']);
+    });
   });
 
   describe(`CONNECT tunnels over ${transport.name}`, () => {

@@ -91,10 +91,28 @@ class Attachment {
   #socketClosed = closeListener(this);
 
   /**
+   * All of them, or none.
+   *
+   * @param {readonly Server[]} servers
+   * @param {User} user
+   */
+  static attachAll(servers, user) {
+    /** @type {Attachment[]} */
+    const attached = [];
+    try {
+      for (const server of servers) attached.push(Attachment.#attach(server, user));
+    } catch (error) {
+      for (const attachment of attached) attachment.detach(user);
+      throw error;
+    }
+    return attached;
+  }
+
+  /**
    * @param {Server} server
    * @param {User} user
    */
-  static attach(server, user) {
+  static #attach(server, user) {
     const attachment = attachments.get(server) ?? new Attachment(server);
     attachment.users.add(user);
     attachment.#termination?.joined(user);
@@ -107,6 +125,17 @@ class Attachment {
     this.server = server;
     this.isSecure = 'setSecureContext' in server;
     released.register(this, this.key);
+    try {
+      this.#listen();
+    } catch (error) {
+      // The server is frozen, or somebody's `newListener` throws.
+      this.#takeOff();
+      throw error;
+    }
+  }
+
+  #listen() {
+    const { server } = this;
     for (const [event, listener] of this.#listeners) server.on(event, listener);
     if (this.isSecure) server.on('secureConnection', this.#secured);
     if (isHttp2(server)) {
@@ -472,7 +501,14 @@ class Attachment {
 
   #takeOffIfUnused() {
     // A termination that runs is seen through: its promise must settle.
-    if (this.users.size > 0 || this.#termination !== null) return;
+    if (this.users.size === 0 && this.#termination === null) this.#takeOff();
+  }
+
+  #takeOff() {
+    // First, as a server that lets nobody listen does not let anybody cease to, either.
+    attachments.delete(this.server);
+    this.#unwatch();
+    for (const connection of this.open) this.forget(connection);
     for (const [event, listener] of this.#listeners) this.server.removeListener(event, listener);
     for (const event of HIJACKING_EVENTS) this.server.removeListener(event, this.#hijacked);
     this.#unfollow();
@@ -480,9 +516,6 @@ class Attachment {
     this.server.removeListener('request', onRequest);
     this.server.removeListener('session', this.#sessionOpened);
     this.server.removeListener('stream', this.#streamOpened);
-    for (const connection of this.open) this.forget(connection);
-    attachments.delete(this.server);
-    this.#unwatch();
   }
 }
 

@@ -1,7 +1,6 @@
 // What is known of one connection: its sockets, and the requests in flight on it.
 
-// Not the global one, which test runners replace by one that stands still.
-const { performance } = require('node:perf_hooks');
+const { performance } = require('./early');
 const { counterOf } = require('./received');
 const { answeredEarlyOn } = require('./requests');
 

@@ -1,12 +1,12 @@
 // What a report says of the requests that a termination cut.
 
-// Not the global one, which test runners replace by one that stands still.
-const { performance } = require('node:perf_hooks');
+const { performance } = require('./early');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('../index').CutRequest} CutRequest */
 
-const ROWS_AT_MOST = 100;
+/** How many requests a report lists, and how many errors of tasks. The rest is only counted. */
+const LISTED_AT_MOST = 100;
 
 class CutList {
   /** @type {CutRequest[]} */
@@ -52,7 +52,7 @@ class CutList {
   #addOnce(what, { protocol, accepted }, { head, startedAt, headersSent }) {
     if (this.#listed.has(what)) return;
     this.#listed.add(what);
-    if (this.rows.length === ROWS_AT_MOST) {
+    if (this.rows.length === LISTED_AT_MOST) {
       this.omitted += 1;
       return;
     }
@@ -68,3 +68,4 @@ class CutList {
 }
 
 exports.CutList = CutList;
+exports.LISTED_AT_MOST = LISTED_AT_MOST;

@@ -7,6 +7,9 @@ const { answeredEarlyOn } = require('./requests');
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').ServerResponse} ServerResponse */
 
+/** Behind that answer it is HTTP no longer. */
+const SWITCHING_PROTOCOLS = 101;
+
 /**
  * Lets the last answer in flight say `Connection: close`, and no other. An answer whose head has left
  * can't be changed; its connection is closed after it.
@@ -26,9 +29,9 @@ function sayClose(connection) {
 }
 
 /**
- * Whoever says keep-alive in an answer, as proxies do that hand on the head of another one, does not know that the connection is
- * about to close, and its client would send the next request into FIN. What a head says is known when it is written, so that is
- * looked at, as libraries do that add to heads.
+ * Whoever says something else of the connection in an answer, as proxies do that hand on the head of another one, does not know
+ * that it is about to close, and the client would send its next request into FIN. What a head says is known when it is written,
+ * so that is looked at, as libraries do that add to heads.
  *
  * @param {import('./connection').Request} request
  */
@@ -39,15 +42,20 @@ function overrule(request) {
   const writeHead = /** @type {(...head: any[]) => any} */ (response.writeHead);
   /** @param {any[]} head */
   response.writeHead = function (status, ...head) {
-    const close = request.saysClose;
-    if (close && saysKeepAlive(response.getHeader('Connection'))) response.setHeader('Connection', 'close');
+    const close = request.saysClose && !response.headersSent && Number(status) !== SWITCHING_PROTOCOLS;
+    if (close) response.setHeader('Connection', withClose(response.getHeader('Connection')));
     return writeHead.call(this, status, ...head.map((fields) => foldFields(fields, close)));
   };
 }
 
-/** @param {unknown} value of a field */
-function saysKeepAlive(value) {
-  return /(^|,)\s*keep-alive\s*(,|$)/i.test(String(value));
+/**
+ * @param {unknown} value of the field Connection, a list of options (RFC 9110, section 7.6.1)
+ * @returns {string} the same list, which says close
+ */
+function withClose(value) {
+  const options = String(value ?? '').split(',');
+  const others = options.map((option) => option.trim()).filter((option) => !/^(|close|keep-alive)$/i.test(option));
+  return [...others, 'close'].join(', ');
 }
 
 /**
@@ -56,7 +64,7 @@ function saysKeepAlive(value) {
  *
  * @param {unknown} fields as `writeHead()` takes them: an object, or a list of pairs or of names and values in turn. Whatever else
  * it takes, or does not, is left as it is
- * @param {boolean} close whether what says keep-alive is left out
+ * @param {boolean} close whether what they say of the connection is to say close
  */
 function foldFields(fields, close) {
   if (typeof fields !== 'object' || fields === null) return fields;
@@ -68,10 +76,12 @@ function foldFields(fields, close) {
   for (let place = 0; place < list.length; place += isOfPairs ? 1 : 2) {
     const [name, value] = isOfPairs ? list[place] : [list[place], list[place + 1]];
     const key = String(name).toLowerCase();
-    if (close && key === 'connection' && saysKeepAlive(value)) continue;
     const known = folded.get(key);
     folded.set(key, known === undefined ? [name, value] : [known[0], [known[1], value].flat()]);
   }
+  const connection = folded.get('connection');
+  // Node has an error of its own for a value that is missing.
+  if (close && connection?.[1] !== undefined) connection[1] = withClose(connection[1]);
   return Object.fromEntries(folded.values());
 }
 

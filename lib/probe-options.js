@@ -150,7 +150,7 @@ function parseTimer(name, value) {
  * @param {boolean} metrics
  */
 function parsePaths(name, value, metrics) {
-  const given = parseObject(name, value);
+  const given = parseNamed(name, value);
   // A misspelt name would leave open what was to be switched off.
   const unknown = Object.keys(given).find((key) => !Object.hasOwn(ENDPOINTS, key));
   if (unknown !== undefined) {
@@ -191,12 +191,25 @@ function parsePath(name, path) {
 }
 
 /**
+ * A Map or a list would be an object without any names.
+ *
+ * @param {string} name
+ * @param {unknown} value
+ */
+function parseNamed(name, value) {
+  const object = parseObject(name, value);
+  if (Symbol.iterator in object)
+    throw invalidArgumentType(name, 'an object, by whose names each value is known', value);
+  return object;
+}
+
+/**
  * @param {string} name
  * @param {unknown} value
  * @returns {[name: string, check: Check][]}
  */
 function parseChecks(name, value) {
-  return Object.entries(parseObject(name, value)).map(([key, check]) => {
+  return Object.entries(parseNamed(name, value)).map(([key, check]) => {
     if (typeof check !== 'function') throw invalidArgumentType(`${name}.${key}`, 'a function', check);
     return [key, /** @type {Check} */ (check)];
   });

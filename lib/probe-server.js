@@ -37,7 +37,7 @@ async function createProbeServer(options) {
     terminationEnded() {},
   };
   // An attachment of our own: a terminator that is detached and used again finds the machine that is watched.
-  const attachments = servers.map((server) => Attachment.attach(server, user));
+  const attachments = Attachment.attachAll(servers, user);
   /** @type {import('./binding').OpenProbeServer} */
   let opened;
   try {

@@ -1,12 +1,13 @@
 // From a signal to the exit of the process: hooks, terminators, hooks, exit.
 
-const { setMaxListeners } = require('node:events');
 const fs = require('node:fs');
 const os = require('node:os');
-// Not the global one, which test runners replace by one that stands still.
-const { performance } = require('node:perf_hooks');
 const { inspect } = require('node:util');
-const { clearTimeout, setImmediate, setTimeout } = require('./early').timers;
+const { createAbortController } = require('./abort-controller');
+const {
+  performance,
+  timers: { clearTimeout, setImmediate, setTimeout },
+} = require('./early');
 const { hookTimedOut } = require('./errors');
 const { isExiting } = require('./internals');
 const { leave } = require('./leaving');
@@ -59,7 +60,7 @@ class Shutdown {
   /** @type {GracefulShutdown['state']} */
   state = 'running';
   #options;
-  #controller = new AbortController();
+  #controller = createAbortController();
   /** @type {[event: string, listener: (...args: any[]) => void][]} */
   #listeners;
   #isSignalled = false;
@@ -95,8 +96,6 @@ class Shutdown {
 
   /** @param {import('./shutdown-options').ShutdownOptions} options */
   constructor(options) {
-    // One listener for each request that is long is what it is for.
-    setMaxListeners(0, this.#controller.signal);
     this.#options = options;
     this.#terminations = options.terminators.map(() => null);
     this.#listeners = options.signals.map((name) => [name, () => this.#signalled(name)]);
@@ -355,7 +354,7 @@ function show(error) {
 }
 
 /**
- * A timer that may be as far away as the clock goes, or never ring.
+ * A timer that keeps the process as any other does, and never rings if its time is longer than Node's timers can wait.
  *
  * @param {number} time in milliseconds
  * @param {() => void} ring

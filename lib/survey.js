@@ -1,10 +1,8 @@
 // Finds out who is there, and tells the machine: of each connection on which something is under way by an id, and of
 // the quiet ones by their number.
 
-// Not the global one, which test runners replace by one that stands still.
-const { performance } = require('node:perf_hooks');
 const { descriptorIfFar, isFar } = require('./distance');
-const { native } = require('./early');
+const { native, performance } = require('./early');
 const { Intake } = require('./intake');
 const {
   acceptedSockets,

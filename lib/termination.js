@@ -1,7 +1,7 @@
 // One termination of one server: Node's events in, the machine's actions out. Nothing is decided here.
 
 const { inspect, types } = require('node:util');
-const { CutList } = require('./cut-list');
+const { CutList, LISTED_AT_MOST } = require('./cut-list');
 const { noThread } = require('./errors');
 const { native, timers } = require('./early');
 const http1 = require('./http1');
@@ -39,9 +39,6 @@ const PHASES = /** @type {const} */ ({
   [Milestone.Deadline]: 'deadline',
   [Milestone.Terminated]: 'terminated',
 });
-
-/** How many errors of tasks a report names. The rest is only counted. */
-const ERRORS_AT_MOST = 100;
 
 /**
  * How long it takes Node to let go of the function that another thread can call: in the first turn of the loop it
@@ -253,6 +250,11 @@ class Termination {
     else this.#survey.include(connection);
   }
 
+  /** @param {Connection} connection that may have closed: Node calls back then, too */
+  #ponged(connection) {
+    if (this.#survey.knows(connection)) this.perform(native.ponged(this.#key, connection.id));
+  }
+
   /** @param {Connection} connection over which an HTTP/2 client has spoken */
   multiplexed({ id }) {
     this.perform(native.multiplexed(this.#key, id));
@@ -260,7 +262,7 @@ class Termination {
 
   /** @param {unknown} error */
   taskFailed(error) {
-    if (this.#taskErrors.length === ERRORS_AT_MOST) return;
+    if (this.#taskErrors.length === LISTED_AT_MOST) return;
     this.#taskErrors.push(messageOf(error));
   }
 
@@ -328,7 +330,7 @@ class Termination {
           http1.hearOut(connection);
           break;
         case ActionKind.Ping:
-          http2.ping(connection, () => this.perform(native.ponged(this.#key, connection.id)));
+          http2.ping(connection, () => this.#ponged(connection));
           break;
         case ActionKind.CloseSession:
           http2.closeSession(connection, () => {

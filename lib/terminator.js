@@ -1,7 +1,8 @@
 // The terminator that users hold: a view of the servers it ends.
 
-const { setMaxListeners } = require('node:events');
+const { createAbortController } = require('./abort-controller');
 const { Attachment } = require('./attachment');
+const { LISTED_AT_MOST } = require('./cut-list');
 const { invalidArgumentType } = require('./errors');
 const { parseOptions } = require('./options');
 
@@ -55,7 +56,10 @@ function createHttpTerminator(options) {
     keepAlive: times.keepAliveDrainTimeout,
   };
   const user = {
-    terminationBegan: () => abortController().abort(),
+    terminationBegan() {
+      controller ??= createAbortController();
+      controller.abort();
+    },
     drainingBegan() {
       const { closeClients, closeComing } = require('./websockets');
       closesComing ??= closeComing(webSocketServers, webSocketCloseCode, (error) => {
@@ -90,7 +94,8 @@ function createHttpTerminator(options) {
       const isServing = terminator.state === 'serving' && servers.some(({ listening }) => listening);
       // That of an earlier termination says nothing of the next one.
       if (isServing && controller?.signal.aborted) controller = null;
-      return abortController().signal;
+      controller ??= createAbortController();
+      return controller.signal;
     },
     async [Symbol.asyncDispose]() {
       await terminate();
@@ -124,22 +129,13 @@ function createHttpTerminator(options) {
 
   /** Whoever uses a detached terminator attaches it again. */
   function attachments() {
-    attached ??= servers.map((server) => Attachment.attach(server, user));
+    attached ??= Attachment.attachAll(servers, user);
     return attached;
   }
 
   function stopClosing() {
     closesComing?.();
     closesComing = null;
-  }
-
-  function abortController() {
-    if (controller === null) {
-      controller = new AbortController();
-      // Each event stream has a listener to it.
-      setMaxListeners(0, controller.signal);
-    }
-    return controller;
   }
 }
 
@@ -159,6 +155,8 @@ async function allEnded(outcomes) {
  */
 function report(outcomes) {
   const { durationMs, ...counts } = outcomes.map((outcome) => outcome.counts).reduce(sum);
+  const rows = outcomes.flatMap((outcome) => outcome.cut.rows);
+  const omitted = outcomes.reduce((total, outcome) => total + outcome.cut.omitted, 0);
   return {
     graceful: outcomes.every((outcome) => outcome.counts.graceful),
     durationMs: Math.max(...outcomes.map((outcome) => outcome.counts.durationMs)),
@@ -168,10 +166,10 @@ function report(outcomes) {
       completed: counts.tasksCompleted,
       rejected: counts.tasksRejected,
       abandoned: counts.tasksAbandoned,
-      errors: outcomes.flatMap((outcome) => outcome.taskErrors),
+      errors: outcomes.flatMap((outcome) => outcome.taskErrors).slice(0, LISTED_AT_MOST),
     },
-    cut: outcomes.flatMap((outcome) => outcome.cut.rows),
-    cutOmitted: outcomes.reduce((omitted, outcome) => omitted + outcome.cut.omitted, 0),
+    cut: rows.slice(0, LISTED_AT_MOST),
+    cutOmitted: omitted + Math.max(0, rows.length - LISTED_AT_MOST),
   };
 }
 

@@ -43,7 +43,7 @@ function terminateClients(servers) {
 }
 
 /**
- * If one throws, the others have their turn first.
+ * If one throws, or a server does when it is asked for its clients, the others have their turn first.
  *
  * @param {Iterable<WebSocketServerLike>} servers
  * @param {(client: WebSocketClient) => void} act
@@ -51,13 +51,19 @@ function terminateClients(servers) {
 function forEachClient(servers, act) {
   /** @type {unknown[]} */
   const errors = [];
-  // A copy: clients take themselves out of their server's set while it is walked.
-  for (const client of [...servers].flatMap(({ clients }) => [...clients])) {
+  /** @param {() => void} step */
+  const attempt = (step) => {
     try {
-      act(client);
+      step();
     } catch (error) {
       errors.push(error);
     }
+  };
+  for (const server of servers) {
+    attempt(() => {
+      // A copy: clients take themselves out of their server's set while it is walked.
+      for (const client of [...server.clients]) attempt(() => act(client));
+    });
   }
   if (errors.length > 0) throw errors[0];
 }

@@ -9,7 +9,7 @@ import type { Server } from 'node:net';
  * listens, and with connections open. Any number of terminators may share one server.
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if an option is missing or of the wrong type,
- * `ERR_INVALID_ARG_VALUE` if both timeouts are given and differ.
+ * `ERR_INVALID_ARG_VALUE` if both timeouts are given and differ, or a list names no server.
  * @throws {RangeError} `ERR_OUT_OF_RANGE` if a time is negative or NaN, a delay is not finite, or a close
  * code may not be sent.
  * Nothing has been attached then.
@@ -51,9 +51,10 @@ export interface HttpTerminatorOptions {
    * last connection is gone, not when the time is over, and never after `httpResponseTimeout`.
    *
    * - `'auto'`: each connection as long as its own rhythm asks for, which is until its last request is eight of its
-   *   usual gaps old, 50 to 500 ms; 250 ms if it has had only one. It is 250 ms at least if its client is on another machine,
-   *   and the further away that is, the longer: up to a second, or half a second after only one request. But if no more than three connections are busy or in rhythm by several requests, and
-   *   come from this machine, which is how a test ends, all idle ones close at once.
+   *   usual gaps old, 50 to 500 ms; 250 ms if it has had only one. If its client is on another machine, it is 250 ms and a
+   *   round trip at least, and the limits grow with the round trip: to a second, or after only one request to half a second
+   *   and a round trip. But if no more than three connections are busy or in rhythm by several requests, and come from this
+   *   machine, which is how a test ends, all idle ones close at once.
    * - A number: every one of them so long. More than 100 do not all close in the end, but spread over the time, lest
    *   their clients all connect elsewhere in one instant.
    * - `0`: all of them close at once. `Infinity`: they have until `httpResponseTimeout`.
@@ -273,7 +274,7 @@ export interface CutRequest {
  * A second signal exits with 1 at once. What failed, and what was still running when the process had to be ended, is
  * said on stderr.
  *
- * Only this call installs listeners on `process`, for these signals and, with `onError`, for `uncaughtException`. Make
+ * Only this call installs listeners on `process` to stay, for these signals and, with `onError`, for `uncaughtException`. Make
  * one for a process, in its main thread: workers hear no signals, and `process.exit()` ends only the worker there.
  *
  * On Windows, SIGINT is Ctrl+C in a terminal, SIGBREAK is Ctrl+Break, and SIGHUP is the closing of the terminal, which

@@ -1,5 +1,5 @@
-// All that is read of Node beyond its documentation, in one place. Nothing is ever written, and each
-// function says what becomes of a termination where Node does not have what it looks for.
+// All that is read of Node beyond its documentation, in one place. Each function says what becomes of a termination where Node
+// does not have what it looks for. Nothing is written; only `hide()` of lib/listener.js hides for a moment what is found here.
 
 /** @typedef {import('node:net').Server} Server */
 /** @typedef {import('node:net').Socket} Socket */

@@ -3,7 +3,7 @@
 // The channel on which Node publishes them fires before the user's handler, also for `checkContinue`, and
 // changes nothing in how Node treats a request. A `request` listener would come too late for a handler that
 // answers at once, or be wrapped and reordered by libraries that take the listeners over. The channel is process-wide,
-// so it is listened to only while some server with a terminator is awake.
+// so it is listened to only while a server that has a terminator listens or has connections.
 //
 // While serving, nobody is told when a request ends: to hear of that costs a request more than everything here. Node itself
 // knows which answer it is writing to a connection, and from the first moment of a termination on each answer is

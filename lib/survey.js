@@ -269,14 +269,13 @@ class Survey {
 
   /**
    * Whether some quiet connections are to be followed: all under TLS, where an end is a conversation of its own, and those
-   * that are in rhythm, or may be at the beginning of one: under load, or if they come from another machine.
+   * that are in rhythm, or may be at the beginning of one. It takes a while to look at thousands one by one.
    *
    * @param {number} horizon
    */
   #someAreFollowed(horizon) {
     const isInRhythm = this.#attachment.lastInRhythm >= performance.now() - horizon;
-    const isExpected = isInRhythm || native.isUnderLoad(this.#key) || native.comeFromAfar(this.#key);
-    return this.#transport === Transport.Tls || isExpected;
+    return this.#transport === Transport.Tls || isInRhythm || native.expectsRequests(this.#key);
   }
 
   /**

@@ -114,10 +114,10 @@ impl From<drain::Stats> for Stats {
     }
 }
 
-/// Whether the termination that runs is one under load.
+/// Whether requests are to be expected on connections that have had one, while a termination runs.
 #[napi(catch_unwind)]
-pub fn is_under_load(key: u32) -> Result<bool> {
-    with_driver(key, |driver| driver.is_under_load())
+pub fn expects_requests(key: u32) -> Result<bool> {
+    with_driver(key, |driver| driver.expects_requests())
 }
 
 /// The counts of the last termination.
@@ -199,12 +199,6 @@ pub fn report(key: u32) -> Result<Report> {
 #[napi(catch_unwind)]
 pub fn came_from(key: u32, far: Option<i32>) -> Result<()> {
     with_driver(key, |driver| driver.came_from(far))
-}
-
-/// Whether clients come from other machines, as far as it is known.
-#[napi(catch_unwind)]
-pub fn come_from_afar(key: u32) -> Result<bool> {
-    with_driver(key, |driver| driver.come_from_afar())
 }
 
 /// A connection was accepted during a termination: gives its id. `far` is its descriptor if its peer is on another machine.

@@ -70,21 +70,15 @@ impl Driver {
         self.drain.stats()
     }
 
-    /// Whether there is load, during a termination.
+    /// Whether requests are to be expected on connections that have had one, during a termination.
     #[must_use]
-    pub fn is_under_load(&self) -> bool {
-        self.drain.is_under_load(now())
+    pub fn expects_requests(&self) -> bool {
+        self.drain.expects_requests(now())
     }
 
     /// A client has come: there is a descriptor of its connection if it is on another machine.
     pub fn came_from(&mut self, far: Option<i32>) {
         self.drain.handle_came_from(distance(far));
-    }
-
-    /// Whether clients come from other machines, as far as it is known.
-    #[must_use]
-    pub fn come_from_afar(&self) -> bool {
-        self.drain.come_from_afar()
     }
 
     /// The server has accepted a connection, during a termination. This is its descriptor if its peer is on another machine.

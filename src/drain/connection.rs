@@ -176,7 +176,7 @@ impl Connection {
 
     /// Whether HTTP/1 is busy on it, or soon to be.
     pub(super) fn is_lively(&self, now: Instant) -> bool {
-        // A single request may be all that a test does, but not on another machine.
+        // From this machine, a single request may be a whole test. From another one, it is a client that may come back.
         let rhythm = self.rhythm.filter(|rhythm| rhythm.has_gap() || self.distance.is_far());
         let expected = rhythm.map(|rhythm| rhythm.holds_until(self.distance)).max(self.accepted_until);
         !self.hijacked && (!self.is_quiet() || expected.is_some_and(|until| until > now))

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::keep_alive::{ASKS_AGAIN_WITHIN, RHYTHM_AT_LEAST, RHYTHM_AT_MOST, SPEAKS_WITHIN};
 
-/// So many round trips longer than one on this machine a peer may be silent and still be in rhythm, but not more than twice as
-/// long. The longer the way, the likelier it is that a request is on it when its connection is closed.
+/// How many round trips are added to the longest time in rhythm, which is doubled at most. The longer the way, the likelier it
+/// is that a request is on it when its connection is closed.
 const ROUND_TRIPS_IN_RHYTHM: u32 = 50;
 
 /// Nobody is further away than a link over satellites. A connection whose packets are lost measures more, and must not hold up a

@@ -53,9 +53,15 @@ impl Drain {
         Some(expected).max(until)
     }
 
-    /// Whether the server is under load, so that idle connections are waited for, or was when the delay was over.
+    /// Whether requests are to be expected on connections that have had one, so that it matters how long ago that was: under load,
+    /// or if clients come from other machines, where a single request is a rhythm.
     #[must_use]
-    pub fn is_under_load(&self, now: Instant) -> bool {
+    pub fn expects_requests(&self, now: Instant) -> bool {
+        self.is_under_load(now) || self.come_from_afar()
+    }
+
+    /// Whether the server is under load, so that idle connections are waited for, or was when the delay was over.
+    fn is_under_load(&self, now: Instant) -> bool {
         self.was_loaded || self.is_loaded(now)
     }
 

@@ -19,7 +19,8 @@
 //!    the end counts as its last request. Nobody is kept like that twice.
 //! 5. But if no more than [`FEW`] connections are busy, in rhythm by a gap of their own or just accepted, and all of them
 //!    come from this machine, 1 and 3 do not hold: that is a test's teardown, whose clients are done, and not a server
-//!    under load. From another machine, a single request is a rhythm, too. It counts who is there when idle connections are parted with, or was when the delay was over.
+//!    under load. From another machine, a single request is a rhythm, too. Load is looked for twice: when the delay is over,
+//!    and when idle connections are parted with. Either will do.
 //! 6. What counts for 1 and 5 is the time at which the delay was to be over. If it is found late, those who were in rhythm
 //!    then are kept a little longer; see [`patience`](super::patience).
 //! 7. What a peer on another machine sends is on its way for a while, and may have to be sent once more, which TCP

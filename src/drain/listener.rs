@@ -86,8 +86,8 @@ impl Listener {
         let fewer_wait = now_waiting.zip(*waiting).is_some_and(|(now_waiting, before)| now_waiting < before);
         // Handshakes with another listener on the same address may be among them, so that alone says nothing.
         let fewer_come = now_waiting == Some(0) && under_way < *handshakes && *arrived > 0;
-        // Where others follow, there is no end to them; and most who can't be held back are another process's as well, so
-        // that it resets nobody to close.
+        // If new handshakes can't be held back they never run out, so none is waited for. Mostly the socket is shared then: it
+        // stays open in the other process, and closing ours resets nobody.
         let waited_for = if *hold == Hold::Asked { 0 } else { under_way };
         (*waiting, *handshakes, *arrived) = (now_waiting, waited_for, 0);
         if *hold == Hold::Held && (fewer_wait || fewer_come) {

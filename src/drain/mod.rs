@@ -303,8 +303,7 @@ impl Drain {
 
     /// Whether somebody may be about to connect although nobody is there: the way from other machines is long enough for a
     /// handshake to begin between the last look and the listener's close.
-    #[must_use]
-    pub fn come_from_afar(&self) -> bool {
+    fn come_from_afar(&self) -> bool {
         self.clients_come_from.is_some_and(Distance::is_far)
     }
 

@@ -35,7 +35,7 @@ pub struct Requests {
     pub completed: u32,
     /// Received while it ran, and answered whole.
     pub late: u32,
-    /// Not answered whole: the deadline came first, or the connection was already closing.
+    /// Not answered whole: the deadline came first, the connection was already closing, or somebody here broke it off.
     pub cut: u32,
 }
 

@@ -20,7 +20,7 @@ const MIRROR = path.join(BUILT, 'release/mirror');
 const OF_ITS_OWN = ['unshare', '--net', '--pid', '--fork', '--kill-child', '--mount-proc'];
 
 /** Where the tests must not go without it. */
-const isRequired = process.env.REQUIRE_MIRROR === '1';
+const isRequired = process.env.REQUIRE_PRIVILEGES === '1';
 
 describe('far away', { skip: !isRequired && whyNot() }, () => {
   before(() => {

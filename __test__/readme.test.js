@@ -409,3 +409,59 @@ it('the defaults of a shutdown are those of the code', () => {
     assert.match(types, new RegExp(`@default ${value}\\n   \\*/\\n  ${name}\\?:`));
   }
 });
+
+it('its numbers are those of the machine and of the probe server', () => {
+  const constants = constantsOf([
+    'drain/closing',
+    'drain/distance',
+    'drain/keep_alive',
+    'drain/listener',
+    'drain/patience',
+  ]);
+  const probes = constantsOf(['probe/server']);
+  const words = new Map([
+    [3, 'three'],
+    [5000, 'five'],
+    [8, 'eight'],
+  ]);
+  const word = (name) => words.get(constants[name]);
+  const flowing = (text) => text.replaceAll(/\n\s*(\* )?\s*/g, ' ');
+  const prose = flowing(readme);
+  const types = flowing(fs.readFileSync(path.join(root, 'index.d.ts'), 'utf8'));
+  const { RHYTHM_AT_LEAST, RHYTHM_AT_MOST, SPEAKS_WITHIN, ASKS_AGAIN_WITHIN, CROWD } = constants;
+  const { ACCEPT_AT_MOST, HELD_UP_GETS, ROUND_TRIPS_IN_RHYTHM } = constants;
+  for (const [text, phrase] of [
+    [prose, `for ${word('HEAR_OUT_AT_MOST')} seconds at most`],
+    [prose, `is ${word('GAPS')} of its usual gaps old, which is taken as ${RHYTHM_AT_LEAST} ms at least`],
+    [prose, `${RHYTHM_AT_LEAST} ms at least and ${RHYTHM_AT_MOST} ms at most`],
+    [prose, `a single request has ${SPEAKS_WITHIN} ms for the next`],
+    [prose, `just accepted has ${SPEAKS_WITHIN} ms to speak`],
+    [prose, `no more than ${word('FEW')} connections`],
+    [prose, `has ${ASKS_AGAIN_WITHIN} ms to ask again`],
+    [prose, `the limit of ${RHYTHM_AT_MOST} ms is ${ROUND_TRIPS_IN_RHYTHM} ms higher`],
+    [prose, `has ${HELD_UP_GETS} ms more, once`],
+    [prose, `no longer than that and ${ACCEPT_AT_MOST} ms`],
+    [prose, `at most ${RHYTHM_AT_MOST} ms (a second for clients far away)`],
+    [types, `usual gaps old, ${RHYTHM_AT_LEAST} to ${RHYTHM_AT_MOST} ms; ${SPEAKS_WITHIN} ms if it has had only one`],
+    [types, `More than ${CROWD} do not all close`],
+    [prose, `takes ${probes.CONNECTIONS_AT_MOST} connections, ${probes.REQUEST_WITHIN / 1000} seconds`],
+    [prose, `heads of ${probes.HEAD_AT_MOST / 1024} KiB`],
+  ]) {
+    assert.ok(text.includes(phrase), phrase);
+  }
+});
+
+/**
+ * @param {string[]} modules of src
+ * @returns {Record<string, number>} their numbers; times in milliseconds
+ */
+function constantsOf(modules) {
+  const source = modules.map((name) => fs.readFileSync(path.join(root, 'src', `${name}.rs`), 'utf8')).join('');
+  const pattern = /const (\w+): \w+ = (?:Duration::from_(millis|secs)\((\d+)\)|(\d+)(?: \* (\d+))?);/g;
+  return Object.fromEntries(
+    [...source.matchAll(pattern)].map(([, name, unit, time, factor, other = 1]) => [
+      name,
+      unit === undefined ? factor * other : time * (unit === 'secs' ? 1000 : 1),
+    ]),
+  );
+}

@@ -50,11 +50,11 @@ export interface HttpTerminatorOptions {
    * closed while a request is on its way loses it, so time here is what saves requests. The termination ends when the
    * last connection is gone, not when the time is over, and never after `httpResponseTimeout`.
    *
-   * - `'auto'`: each connection as long as its own rhythm asks for, which is until its last request is eight of its
-   *   usual gaps old, 50 to 500 ms; 250 ms if it has had only one. If its client is on another machine, it is 250 ms and a
-   *   round trip at least, and the limits grow with the round trip: to a second, or after only one request to half a second
-   *   and a round trip. But if no more than three connections are busy or in rhythm by several requests, and come from this
-   *   machine, which is how a test ends, all idle ones close at once.
+   * - `'auto'`: under load each connection as long as its own rhythm asks for, which is until its last request is eight of its
+   *   usual gaps old, 500 ms at most; and every one for 250 ms, as pools come to those that they have not used for long when the
+   *   others close. If its client is on another machine, it is a round trip more, and the limit grows with the round trip: to a
+   *   second. But if no more than three connections are busy or in rhythm by several requests, and come from this machine,
+   *   which is how a test ends, all idle ones close at once.
    * - A number: every one of them so long. More than 100 do not all close in the end, but spread over the time, lest
    *   their clients all connect elsewhere in one instant.
    * - `0`: all of them close at once. `Infinity`: they have until `httpResponseTimeout`.

@@ -30,8 +30,6 @@ class QuietConnections {
   #surveyed = 0;
   #next = 0;
   size = 0;
-  /** How many have never been used. */
-  unused = 0;
 
   get isSurveyed() {
     return this.#surveyed >= this.#sockets.length;
@@ -70,7 +68,6 @@ class QuietConnections {
   addUnused(socket) {
     this.#sockets.push(socket);
     this.size += 1;
-    this.unused += 1;
   }
 
   /** @param {Socket} socket */
@@ -104,7 +101,6 @@ class QuietConnections {
     this.#surveyed = 0;
     this.#next = 0;
     this.size = 0;
-    this.unused = 0;
   }
 
   /** @returns {number} how many of them clients have closed, and are forgotten now */
@@ -227,7 +223,6 @@ class QuietConnections {
   #deleteAt(place) {
     this.#sockets[place] = null;
     this.size -= 1;
-    if (place >= this.#usedPlaces) this.unused -= 1;
   }
 }
 

@@ -72,7 +72,7 @@ class Survey {
     const followed = new Set(this.#attachment.open);
     this.#enterEverybody();
     const stats = native.stats(this.#key);
-    native.quiet(this.#key, 0, 0);
+    native.quiet(this.#key, 0);
     for (const connection of this.#attachment.open) {
       native.closed(this.#key, connection.id, true);
       connection.pipelined = [];
@@ -152,7 +152,7 @@ class Survey {
       const received = this.#quiet.delete(connection.socket);
       // Without TLS in between, what comes in next belongs to a head: one that it begins, or one that has begun.
       connection.intake = received === null ? Intake.amidHead(connection) : new Intake(connection, received);
-      this.#perform(native.quiet(this.#key, this.#quiet.size, this.#quiet.unused));
+      this.#perform(native.quiet(this.#key, this.#quiet.size));
     }
     this.#perform(native.due(this.#key));
   }
@@ -201,7 +201,7 @@ class Survey {
       if (speaksHttp && connection.hijackedBy === null) connection.pipelined = requestsOn(connection.socket);
       for (const _ of connection.requests()) native.requestStarted(this.#key, connection.id, false);
     }
-    native.quiet(this.#key, this.#quiet.size, this.#quiet.unused);
+    native.quiet(this.#key, this.#quiet.size);
     return active;
   }
 
@@ -382,7 +382,7 @@ class Survey {
 
   /** @param {number} count how many there are less since the machine was last told */
   #quietClosed(count) {
-    this.#perform(native.quietClosed(this.#key, count, this.#quiet.size, this.#quiet.unused));
+    this.#perform(native.quietClosed(this.#key, count, this.#quiet.size));
   }
 }
 

@@ -220,14 +220,14 @@ pub fn found(key: u32, transport: Transport, far: Option<i32>, age: f64, gap: f6
 
 /// So many connections are quiet, besides those that are known; so many of these have never been used.
 #[napi(catch_unwind)]
-pub fn quiet(key: u32, quiet: u32, unused: u32) -> Result<Actions> {
-    event(key, |driver| driver.quiet(quiet, unused))
+pub fn quiet(key: u32, quiet: u32) -> Result<Actions> {
+    event(key, |driver| driver.quiet(quiet))
 }
 
 /// So many quiet connections were closed, and these are left.
 #[napi(catch_unwind)]
-pub fn quiet_closed(key: u32, closed: u32, quiet: u32, unused: u32) -> Result<Actions> {
-    event(key, |driver| driver.quiet_closed(closed, quiet, unused))
+pub fn quiet_closed(key: u32, closed: u32, quiet: u32) -> Result<Actions> {
+    event(key, |driver| driver.quiet_closed(closed, quiet))
 }
 
 /// Quiet connections have been looked at, and `all` says that there are no more of them.

@@ -101,13 +101,13 @@ impl Driver {
     }
 
     /// So many connections are quiet, and so many of these have never been used.
-    pub fn quiet(&mut self, quiet: u32, unused: u32) {
-        self.drain.handle_quiet(quiet, unused, now());
+    pub fn quiet(&mut self, quiet: u32) {
+        self.drain.handle_quiet(quiet, now());
     }
 
     /// So many quiet connections were closed, and these are left.
-    pub fn quiet_closed(&mut self, closed: u32, quiet: u32, unused: u32) {
-        self.drain.handle_quiet_closed(closed, quiet, unused, now());
+    pub fn quiet_closed(&mut self, closed: u32, quiet: u32) {
+        self.drain.handle_quiet_closed(closed, quiet, now());
     }
 
     /// Quiet connections have been looked at; `all` says that there are no more of them.

@@ -182,15 +182,24 @@ impl Connection {
         !self.hijacked && (!self.is_quiet() || expected.is_some_and(|until| until > now))
     }
 
-    /// Until when a request is to be expected, if one was when idle connections were `due` to be parted with; `loaded` says
-    /// that the server is under load.
-    pub(super) fn expected_until(&self, loaded: bool, due: Instant, now: Instant) -> Option<Instant> {
-        let rhythm = self.rhythm.map(|rhythm| rhythm.holds_until(self.distance));
+    /// Until when a request may come under load, in its own rhythm or because the pool that it belongs to comes to it.
+    pub(super) fn taken_up_until(&self, now: Instant) -> Instant {
+        let taken_up = now + self.distance.taken_up_within();
+        self.in_rhythm_until().max(self.accepted_until).map_or(taken_up, |until| until.max(taken_up))
+    }
+
+    /// Until when a request is to be expected, if one was when idle connections were `due` to be parted with. Its rhythm, and
+    /// that it was never used, need not count.
+    pub(super) fn expected_until(&self, by_rhythm: bool, due: Instant, now: Instant) -> Option<Instant> {
         let unused = if self.used { None } else { Some(now + self.distance.speaks_within()) };
         // The handshake of TLS before 1.3 ends a round trip before a request can follow.
         let secured = unused.filter(|_| self.distance.is_far() && self.transport == Transport::Tls);
-        let expected = if loaded { rhythm.max(unused) } else { secured };
+        let expected = if by_rhythm { self.in_rhythm_until().max(unused) } else { secured };
         expected.max(self.accepted_until).filter(|&until| until > due)
+    }
+
+    fn in_rhythm_until(&self) -> Option<Instant> {
+        self.rhythm.map(|rhythm| rhythm.holds_until(self.distance))
     }
 
     /// Until when another request is to be expected, if the client has just been answered and was told nothing; `loaded` says

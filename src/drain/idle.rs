@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use super::connection::Course;
-use super::keep_alive::{FEW, SPEAKS_WITHIN, WINDOW_AT_MOST, Window};
+use super::keep_alive::{FEW, WINDOW_AT_MOST, Window};
 use super::patience::HELD_UP_GETS;
 use super::{Action, ConnectionId, Drain, KeepAlive, Phase};
 
@@ -23,11 +23,18 @@ impl Drain {
         let mut idle = self.ids();
         idle.retain(|&id| self.connections[id].is_idle());
         match self.keep_alive {
-            KeepAlive::Auto => {
-                let loaded = self.is_under_load(due);
-                self.unused_until = if loaded { Some(now + SPEAKS_WITHIN) } else { None };
+            KeepAlive::Auto if self.is_under_load(due) => {
+                let from_there = self.clients_come_from.unwrap_or_default();
+                self.quiet_until = Some(now + from_there.taken_up_within());
                 for id in idle {
-                    let expected = self.expected_until(id, loaded, due, now);
+                    let until = self.connections[id].taken_up_until(now);
+                    self.keep_until(id, Some(until), now);
+                }
+            }
+            KeepAlive::Auto => {
+                self.quiet_until = None;
+                for id in idle {
+                    let expected = self.expected_until(id, false, due, now);
                     self.keep_until(id, expected, now);
                 }
             }
@@ -46,8 +53,8 @@ impl Drain {
     }
 
     /// Until when a request is to be expected on a connection, if one was when idle ones were `due` to be parted with.
-    fn expected_until(&mut self, id: ConnectionId, loaded: bool, due: Instant, now: Instant) -> Option<Instant> {
-        let expected = self.connections[id].expected_until(loaded, due, now)?;
+    fn expected_until(&mut self, id: ConnectionId, by_rhythm: bool, due: Instant, now: Instant) -> Option<Instant> {
+        let expected = self.connections[id].expected_until(by_rhythm, due, now)?;
         // Who has more time anyway may need to be excused later.
         let until = if now + HELD_UP_GETS > expected { self.connections[id].excuse(due, now) } else { None };
         Some(expected).max(until)
@@ -105,7 +112,7 @@ impl Drain {
         }
         match self.window {
             Some(window) => self.quiet.saturating_sub(window.quiet_at(now)),
-            None if self.unused_until.is_some_and(|until| now < until) => self.quiet - self.unused,
+            None if self.quiet_until.is_some_and(|until| now < until) => 0,
             None => self.quiet,
         }
     }
@@ -117,7 +124,7 @@ impl Drain {
         }
         match self.window {
             Some(window) => Some(window.next_step(self.quiet)),
-            None => self.unused_until,
+            None => self.quiet_until,
         }
     }
 

@@ -12,8 +12,9 @@
 //!    use again.
 //! 2. One that was accepted when the termination had begun is kept for [`SPEAKS_WITHIN`]: whoever connects
 //!    is about to ask.
-//! 3. One that has never been used may have been accepted a moment ago. It is kept for [`SPEAKS_WITHIN`],
-//!    too.
+//! 3. Any other that is idle is kept for [`SPEAKS_WITHIN`], too. It may have been accepted a moment ago. Or it lies in a
+//!    pool that uses first what it has used last, as those of nginx and Go do: the closes of the others are what brings it
+//!    into use, however long it has been idle.
 //! 4. One that was busy, and whose answer could not say close because its head had left, is kept for [`ASKS_AGAIN_WITHIN`]
 //!    after the end of that answer: agents have requests that wait for a connection to be free. If it was in rhythm,
 //!    the end counts as its last request. Nobody is kept like that twice.
@@ -28,7 +29,7 @@
 //!    more; and over TLS it has that by 3 without load, too, as a handshake before TLS 1.3 ends here a round trip before a
 //!    request can follow. The further away it is, the longer it is in rhythm, for twice as long at most, and a second: see
 //!    [`distance`](super::distance).
-//! 8. All others are closed at once.
+//! 8. Without load, all others are closed at once.
 //!
 //! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is
 //! later than that. The gaps are smoothed as TCP smooths its round-trip time (RFC 6298, section 2).
@@ -51,8 +52,8 @@ pub const RHYTHM_AT_MOST: Duration = Duration::from_millis(500);
 /// it is on its way for longer.
 pub const RHYTHM_FROM_AFAR_AT_MOST: Duration = RHYTHM_AT_MOST.saturating_mul(2);
 
-/// How long after it was accepted, or has been used for the first time, a connection may be silent before it counts as
-/// idle.
+/// How long after it was accepted, has been used for the first time, or is the one that a pool is left with, a connection may be
+/// silent before it counts as idle.
 pub const SPEAKS_WITHIN: Duration = Duration::from_millis(250);
 
 /// How long after an answer that said nothing of it a client may take to ask again. Most that have another request

@@ -110,9 +110,8 @@ pub struct Drain {
     phase: Phase,
     /// Those known one by one.
     connections: Slab<Connection>,
-    /// Those known by their number only, and how many of them have never been used.
+    /// Those known by their number only.
     quiet: u32,
-    unused: u32,
     survey: Survey,
     tasks: u32,
     /// When the running termination began.
@@ -144,8 +143,8 @@ pub struct Drain {
     was_loaded: bool,
     /// The window in which idle connections are kept, if it has a fixed length.
     window: Option<Window>,
-    /// Until when those quiet ones are kept that were never used, if it has not.
-    unused_until: Option<Instant>,
+    /// Until when the quiet ones are kept, if it has not, but there is load.
+    quiet_until: Option<Instant>,
     /// Whether the time of the quiet ones was over once, and they were given more if they had been held up.
     quiet_excused: bool,
     /// Idle connections that wait for their turn to be closed.
@@ -228,13 +227,11 @@ impl Drain {
         id
     }
 
-    /// So many connections are open besides those that are known, all of them quiet; so many of these have
-    /// never been used.
+    /// So many connections are open besides those that are known, all of them quiet.
     ///
     /// Call it when a termination is about to begin, and whenever the number has changed during one.
-    pub fn handle_quiet(&mut self, quiet: u32, unused: u32, now: Instant) {
+    pub fn handle_quiet(&mut self, quiet: u32, now: Instant) {
         self.quiet = quiet;
-        self.unused = unused.min(quiet);
         if self.quiet > 0 {
             if self.expired {
                 self.actions.push_back(Action::DestroyQuiet);
@@ -261,11 +258,11 @@ impl Drain {
     }
 
     /// So many quiet connections have been closed, and these are left.
-    pub fn handle_quiet_closed(&mut self, closed: u32, quiet: u32, unused: u32, now: Instant) {
+    pub fn handle_quiet_closed(&mut self, closed: u32, quiet: u32, now: Instant) {
         if self.phase.is_terminating() {
             self.report.connections.idle += closed;
         }
-        self.handle_quiet(quiet, unused, now);
+        self.handle_quiet(quiet, now);
     }
 
     /// So many connections wait to be accepted, or nobody knows; and of those who are about to, so many handshakes were under

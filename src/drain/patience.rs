@@ -77,16 +77,16 @@ impl Drain {
         }
     }
 
-    /// Gives the quiet ones more time, once, if they were held up. Theirs is over for all of them at once: those that were never
-    /// used, or in a window.
+    /// Gives the quiet ones more time, once, if they were held up. Theirs is over for all of them at once: under load, or in a
+    /// window.
     pub(super) fn excuse_quiet(&mut self, now: Instant) {
-        let ends = self.window.map(Window::end).or(self.unused_until);
+        let ends = self.window.map(Window::end).or(self.quiet_until);
         let Some(over) = ends.filter(|&until| until <= now && self.quiet > 0 && !self.quiet_excused) else { return };
         self.quiet_excused = true;
         let Some(until) = more_time(over, now) else { return };
         match &mut self.window {
             Some(window) => window.length = until - window.began,
-            None => self.unused_until = Some(until),
+            None => self.quiet_until = Some(until),
         }
     }
 

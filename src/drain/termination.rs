@@ -280,7 +280,7 @@ impl Drain {
         self.patience.clear();
         self.to_close.clear();
         self.window = None;
-        self.unused_until = None;
+        self.quiet_until = None;
         self.report.duration = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
         self.actions.push_back(Action::Announce(Milestone::Terminated));
         self.actions.push_back(Action::Resolve);

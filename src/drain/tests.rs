@@ -953,11 +953,11 @@ impl Scene {
 #[test]
 fn under_load_a_connection_in_rhythm_is_kept_until_it_is_out_of_it() {
     let mut scene = Scene::new();
-    let ids = [40, 40, 40, 40].map(|gap| scene.rhythmic(gap * MILLISECOND, 100 * MILLISECOND));
+    let ids = [60; FEW + 1].map(|gap| scene.rhythmic(gap * MILLISECOND, 100 * MILLISECOND));
     assert_eq!(scene.terminate_by_rhythm(), []);
     assert_eq!(scene.start(ids[0], false), [Action::SayClose(ids[0])], "that is what it was kept for");
-    assert_eq!(scene.pass(219 * MILLISECOND), []);
-    assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn], "320 ms are eight gaps");
+    assert_eq!(scene.pass(379 * MILLISECOND), []);
+    assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn], "480 ms are eight gaps");
     assert_eq!(scene.turn(), ids[1..].iter().map(|&id| Action::Close(id)).collect::<Vec<_>>());
 }
 
@@ -972,19 +972,6 @@ fn a_slow_rhythm_is_waited_for_half_a_second() {
 }
 
 #[test]
-fn under_load_a_connection_that_was_used_once_is_kept_for_a_second_request() {
-    let mut scene = Scene::new();
-    let [fresh, stale] = [200, 250].map(|age| scene.used_once(age * MILLISECOND));
-    for _ in 0..=FEW {
-        scene.rhythmic(SECOND, MILLISECOND);
-    }
-    assert_eq!(scene.terminate_by_rhythm(), [Action::Close(stale)]);
-    assert_eq!(scene.pass(49 * MILLISECOND), []);
-    assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn]);
-    assert_eq!(scene.turn(), [Action::Close(fresh)]);
-}
-
-#[test]
 fn load_counts_that_was_told_to_go_before_idle_connections_are_parted_with() {
     let mut scene = Scene::new();
     let busy = [0; FEW + 1].map(|_| scene.idle(Transport::Plain));
@@ -996,7 +983,7 @@ fn load_counts_that_was_told_to_go_before_idle_connections_are_parted_with() {
         scene.drain.handle_closed(id, true, scene.now);
     }
     assert_eq!(scene.turn(), []);
-    assert_eq!(scene.pass(249 * MILLISECOND), [Action::AwaitTurn]);
+    assert_eq!(scene.pass(SPEAKS_WITHIN), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::Close(once)]);
 }
 
@@ -1016,21 +1003,10 @@ fn a_few_connections_are_not_waited_for_whatever_their_rhythm() {
 }
 
 #[test]
-fn what_is_out_of_rhythm_or_has_none_is_closed_at_once() {
-    let mut scene = Scene::new();
-    for _ in 0..=FEW {
-        scene.rhythmic(SECOND, MILLISECOND);
-    }
-    let stale = scene.rhythmic(10 * MILLISECOND, 80 * MILLISECOND);
-    let once = scene.idle(Transport::Plain);
-    assert_eq!(scene.terminate_by_rhythm(), [Action::Close(stale), Action::Close(once)]);
-}
-
-#[test]
 fn a_survey_may_take_several_turns_and_nobody_is_closed_before_its_end() {
     let mut scene = Scene::new();
     let idle = scene.idle(Transport::Plain);
-    scene.drain.handle_quiet(CLOSES_PER_TURN, 0, scene.now);
+    scene.drain.handle_quiet(CLOSES_PER_TURN, scene.now);
     assert_eq!(scene.terminate(), [Action::AwaitTurn, Action::CloseServer]);
     for all in [false, true] {
         scene.drain.handle_turned(scene.now);
@@ -1039,7 +1015,7 @@ fn a_survey_may_take_several_turns_and_nobody_is_closed_before_its_end() {
         let closes = if all { vec![Action::CloseQuiet(CLOSES_PER_TURN)] } else { vec![] };
         assert_eq!(scene.actions(), [closes, vec![Action::AwaitTurn]].concat());
     }
-    scene.drain.handle_quiet_closed(CLOSES_PER_TURN, 0, 0, scene.now);
+    scene.drain.handle_quiet_closed(CLOSES_PER_TURN, 0, scene.now);
     assert_eq!(scene.turn(), [Action::Close(idle)]);
 }
 
@@ -1047,7 +1023,7 @@ fn a_survey_may_take_several_turns_and_nobody_is_closed_before_its_end() {
 fn at_the_deadline_those_are_looked_at_who_have_not_been_before_anything_is_cut() {
     for somebody_waits in [false, true] {
         let mut scene = Scene::new();
-        scene.drain.handle_quiet(2, 0, scene.now);
+        scene.drain.handle_quiet(2, scene.now);
         scene.terminate_within(Some(SECOND));
         scene.drain.handle_accept_queue(Some(u32::from(somebody_waits)), 0, scene.now);
         scene.drain.handle_turned(scene.now);
@@ -1061,7 +1037,7 @@ fn at_the_deadline_those_are_looked_at_who_have_not_been_before_anything_is_cut(
         assert_eq!(actions.contains(&Action::Survey(Duration::ZERO)), !somebody_waits);
         assert_eq!(actions.last(), Some(&Action::LastSurvey(Duration::ZERO)));
         let half = scene.drain.handle_found(Transport::Plain, Distance::Near, true, None);
-        scene.drain.handle_quiet(1, 0, scene.now);
+        scene.drain.handle_quiet(1, scene.now);
         scene.drain.handle_receiving(half);
         scene.drain.handle_surveyed(true, scene.now);
         let actions: Vec<_> = std::iter::from_fn(|| scene.drain.poll_action()).collect();
@@ -1072,7 +1048,7 @@ fn at_the_deadline_those_are_looked_at_who_have_not_been_before_anything_is_cut(
 #[test]
 fn a_deadline_at_which_nobody_is_left_is_none() {
     let mut scene = Scene::new();
-    scene.drain.handle_quiet(1, 0, scene.now);
+    scene.drain.handle_quiet(1, scene.now);
     scene.terminate_within(Some(SECOND));
     scene.now += SECOND;
     scene.drain.handle_timeout(scene.now);
@@ -1082,7 +1058,7 @@ fn a_deadline_at_which_nobody_is_left_is_none() {
     let actions: Vec<_> = std::iter::from_fn(|| scene.drain.poll_action()).collect();
     assert_eq!(actions.last(), Some(&Action::LastSurvey(Duration::ZERO)));
     // Its client had gone, which nobody had noticed.
-    scene.drain.handle_quiet_closed(1, 0, 0, scene.now);
+    scene.drain.handle_quiet_closed(1, 0, scene.now);
     scene.drain.handle_surveyed(true, scene.now);
     let actions: Vec<_> = std::iter::from_fn(|| scene.drain.poll_action()).collect();
     assert_eq!(actions, [Action::Announce(Milestone::Terminated), Action::Resolve]);
@@ -1090,25 +1066,44 @@ fn a_deadline_at_which_nobody_is_left_is_none() {
 }
 
 #[test]
-fn under_load_a_connection_that_was_never_used_has_time_to_speak() {
+fn under_load_every_connection_has_time_to_speak() {
     let mut scene = Scene::new();
     for _ in 0..=FEW {
         scene.active(Transport::Plain, 1);
     }
     let new = scene.open(Transport::Plain);
-    scene.drain.handle_quiet(3, 2, scene.now);
-    assert_eq!(scene.terminate_by_rhythm(), [Action::CloseQuiet(1)]);
-    scene.drain.handle_quiet_closed(1, 2, 2, scene.now);
-    assert_eq!(scene.pass(SPEAKS_WITHIN), [Action::AwaitTurn]);
-    assert_eq!(scene.turn(), [Action::CloseQuiet(2), Action::Close(new)]);
+    // It is the pool that is in rhythm, whichever of its connections is used next.
+    let long_idle = scene.rhythmic(40 * MILLISECOND, 900 * MILLISECOND);
+    scene.drain.handle_quiet(3, scene.now);
+    assert_eq!(scene.terminate_by_rhythm(), []);
+    assert_eq!(scene.pass(SPEAKS_WITHIN - MILLISECOND), []);
+    assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn]);
+    assert_eq!(scene.turn(), [Action::CloseQuiet(3), Action::Close(new), Action::Close(long_idle)]);
+}
+
+#[test]
+fn from_afar_they_have_a_round_trip_more() {
+    for distance in FAR {
+        let mut scene = Scene::new();
+        for _ in 0..=FEW {
+            scene.active(Transport::Plain, 1);
+        }
+        scene.drain.handle_came_from(distance);
+        scene.drain.handle_quiet(3, scene.now);
+        let known = scene.drain.handle_found(Transport::Plain, distance, true, None);
+        assert_eq!(scene.terminate_by_rhythm(), []);
+        assert_eq!(scene.pass(SPEAKS_WITHIN + distance.round_trip() - MILLISECOND), []);
+        assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn]);
+        assert_eq!(scene.turn(), [Action::CloseQuiet(3), Action::Close(known)]);
+    }
 }
 
 #[test]
 fn whoever_was_held_up_with_the_server_has_more_time_once() {
     let mut scene = Scene::new();
-    let ids = [0; FEW + 1].map(|_| scene.rhythmic(40 * MILLISECOND, 100 * MILLISECOND));
+    let ids = [0; FEW + 1].map(|_| scene.rhythmic(60 * MILLISECOND, 100 * MILLISECOND));
     assert_eq!(scene.terminate_by_rhythm(), []);
-    assert_eq!(scene.pass(220 * MILLISECOND + HELD_UP_FROM), []);
+    assert_eq!(scene.pass(380 * MILLISECOND + HELD_UP_FROM), []);
     assert_eq!(scene.start(ids[0], false), [Action::SayClose(ids[0])], "that is what it has come for");
     assert_eq!(scene.pass(HELD_UP_GETS - MILLISECOND), []);
     assert_eq!(scene.pass(MILLISECOND + HELD_UP_FROM), [Action::AwaitTurn], "nobody is stopped for ever");
@@ -1118,9 +1113,9 @@ fn whoever_was_held_up_with_the_server_has_more_time_once() {
 #[test]
 fn nobody_was_held_up_by_a_busy_loop() {
     let mut scene = Scene::new();
-    let ids = [0; FEW + 1].map(|_| scene.rhythmic(40 * MILLISECOND, 100 * MILLISECOND));
+    let ids = [0; FEW + 1].map(|_| scene.rhythmic(60 * MILLISECOND, 100 * MILLISECOND));
     assert_eq!(scene.terminate_by_rhythm(), []);
-    assert_eq!(scene.pass(219 * MILLISECOND + HELD_UP_FROM), [Action::AwaitTurn]);
+    assert_eq!(scene.pass(379 * MILLISECOND + HELD_UP_FROM), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), ids.map(Action::Close));
 }
 
@@ -1141,17 +1136,17 @@ fn who_was_in_rhythm_when_the_delay_was_over_is_kept_though_that_was_found_late(
     scene.drain.handle_terminate(plan, scene.now);
     scene.actions();
     assert_eq!(scene.pass(SECOND + 400 * MILLISECOND), [Action::AwaitTurn, Action::CloseServer]);
-    assert_eq!(scene.turn(), [Action::Close(ids[4])]);
+    assert_eq!(scene.turn(), []);
     assert_eq!(scene.start(ids[0], false), [Action::SayClose(ids[0])]);
-    assert_eq!(scene.pass(HELD_UP_GETS - MILLISECOND), []);
+    assert_eq!(scene.pass(SPEAKS_WITHIN - MILLISECOND), []);
     assert_eq!(scene.pass(MILLISECOND), [Action::AwaitTurn]);
-    assert_eq!(scene.turn(), ids[1..4].iter().map(|&id| Action::Close(id)).collect::<Vec<_>>());
+    assert_eq!(scene.turn(), ids[1..].iter().map(|&id| Action::Close(id)).collect::<Vec<_>>());
 }
 
 #[test]
 fn held_up_before_the_survey_it_looks_further_back() {
     let mut scene = Scene::new();
-    scene.drain.handle_quiet(1, 0, scene.now);
+    scene.drain.handle_quiet(1, scene.now);
     scene.terminate_keeping(KeepAlive::Auto, None);
     scene.drain.handle_accept_queue(Some(0), 0, scene.now);
     scene.now += SECOND;
@@ -1164,35 +1159,35 @@ fn held_up_before_the_survey_it_looks_further_back() {
 }
 
 #[test]
-fn those_that_were_never_used_have_more_time_if_they_were_held_up() {
+fn quiet_ones_under_load_have_more_time_if_they_were_held_up() {
     let mut scene = Scene::new();
     for _ in 0..=FEW {
         scene.active(Transport::Plain, 1);
     }
-    scene.drain.handle_quiet(70, 70, scene.now);
+    scene.drain.handle_quiet(70, scene.now);
     assert_eq!(scene.terminate_by_rhythm(), []);
     assert_eq!(scene.pass(SPEAKS_WITHIN + HELD_UP_FROM), []);
     assert_eq!(scene.turn(), []);
     assert_eq!(scene.pass(HELD_UP_GETS + HELD_UP_FROM), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::CloseQuiet(CLOSES_PER_TURN), Action::AwaitTurn]);
-    scene.drain.handle_quiet_closed(CLOSES_PER_TURN, 6, 6, scene.now);
+    scene.drain.handle_quiet_closed(CLOSES_PER_TURN, 6, scene.now);
     scene.now += SECOND;
     assert_eq!(scene.turn(), [Action::CloseQuiet(6)], "they have had it");
 }
 
 #[test]
-fn those_that_were_never_used_have_it_too_if_the_loop_turns_before_a_timer_goes_off() {
+fn they_have_it_too_if_the_loop_turns_before_a_timer_goes_off() {
     let mut scene = Scene::new();
     for _ in 0..2 {
         let busy = [0; FEW + 1].map(|_| scene.active(Transport::Plain, 1));
-        scene.drain.handle_quiet(5, 5, scene.now);
+        scene.drain.handle_quiet(5, scene.now);
         assert_eq!(scene.terminate_by_rhythm(), []);
         scene.now += SPEAKS_WITHIN + HELD_UP_FROM;
         let late = scene.drain.handle_found(Transport::Plain, Distance::Near, true, None);
         assert_eq!(scene.turn(), [Action::AwaitTurn, Action::Close(late)], "which has asked for a turn");
         assert_eq!(scene.pass(HELD_UP_GETS), [Action::AwaitTurn]);
         assert_eq!(scene.turn(), [Action::CloseQuiet(5)]);
-        scene.drain.handle_quiet_closed(5, 0, 0, scene.now);
+        scene.drain.handle_quiet_closed(5, 0, scene.now);
         busy.into_iter().chain([late]).for_each(|id| drop(scene.close(id)));
         assert_eq!(scene.server_closed(), [Action::Resolve]);
         scene.drain.handle_listening(scene.now);
@@ -1202,7 +1197,7 @@ fn those_that_were_never_used_have_it_too_if_the_loop_turns_before_a_timer_goes_
 #[test]
 fn quiet_ones_in_a_window_have_more_time_if_they_were_held_up_at_its_end() {
     let mut scene = Scene::new();
-    scene.drain.handle_quiet(70, 0, scene.now);
+    scene.drain.handle_quiet(70, scene.now);
     scene.terminate_keeping(KeepAlive::For(SECOND), None);
     scene.actions();
     assert_eq!(scene.turn(), []);
@@ -1210,7 +1205,7 @@ fn quiet_ones_in_a_window_have_more_time_if_they_were_held_up_at_its_end() {
     assert_eq!(scene.pass(HELD_UP_GETS - MILLISECOND), []);
     assert_eq!(scene.pass(MILLISECOND + HELD_UP_FROM), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::CloseQuiet(CLOSES_PER_TURN), Action::AwaitTurn]);
-    scene.drain.handle_quiet_closed(CLOSES_PER_TURN, 6, 0, scene.now);
+    scene.drain.handle_quiet_closed(CLOSES_PER_TURN, 6, scene.now);
     scene.now += SECOND;
     assert_eq!(scene.turn(), [Action::CloseQuiet(6)]);
 }
@@ -1242,7 +1237,7 @@ fn a_session_that_was_held_up_has_more_time_to_acknowledge() {
 fn a_few_idle_connections_are_kept_for_the_whole_window() {
     let mut scene = Scene::new();
     let (served, kept) = (scene.idle(Transport::Plain), scene.idle(Transport::Plain));
-    scene.drain.handle_quiet(2, 1, scene.now);
+    scene.drain.handle_quiet(2, scene.now);
     scene.terminate_keeping(KeepAlive::For(SECOND), None);
     scene.actions();
     assert_eq!(scene.turn(), []);
@@ -1256,11 +1251,11 @@ fn a_few_idle_connections_are_kept_for_the_whole_window() {
 fn a_termination_ends_before_its_window_when_nobody_is_left() {
     let mut scene = Scene::new();
     let id = scene.idle(Transport::Plain);
-    scene.drain.handle_quiet(1, 0, scene.now);
+    scene.drain.handle_quiet(1, scene.now);
     scene.terminate_keeping(KeepAlive::For(SECOND), None);
     scene.actions();
     scene.turn();
-    scene.drain.handle_quiet(0, 0, scene.now);
+    scene.drain.handle_quiet(0, scene.now);
     scene.close(id);
     assert_eq!(scene.server_closed(), [Action::Resolve]);
     assert_eq!(scene.drain.poll_timeout(), None);
@@ -1270,7 +1265,7 @@ fn a_termination_ends_before_its_window_when_nobody_is_left() {
 fn the_closes_of_a_crowd_are_spread_over_the_window() {
     let mut scene = Scene::new();
     let known: Vec<_> = (0..100).map(|_| scene.idle(Transport::Plain)).collect();
-    scene.drain.handle_quiet(100, 0, scene.now);
+    scene.drain.handle_quiet(100, scene.now);
     scene.terminate_keeping(KeepAlive::For(SECOND), None);
     scene.actions();
     assert_eq!(scene.turn(), []);
@@ -1284,7 +1279,7 @@ fn the_closes_of_a_crowd_are_spread_over_the_window() {
                     if let Action::CloseQuiet(count) = action {
                         left -= count;
                         closed += count as usize;
-                        scene.drain.handle_quiet_closed(count, left, 0, scene.now);
+                        scene.drain.handle_quiet_closed(count, left, scene.now);
                     } else {
                         closed += usize::from(matches!(action, Action::Close(_)));
                     }
@@ -1301,12 +1296,12 @@ fn the_closes_of_a_crowd_are_spread_over_the_window() {
 fn a_window_does_not_outlast_the_deadline() {
     let mut scene = Scene::new();
     let id = scene.idle(Transport::Plain);
-    scene.drain.handle_quiet(1, 0, scene.now);
+    scene.drain.handle_quiet(1, scene.now);
     scene.terminate_keeping(KeepAlive::For(Duration::MAX), Some(SECOND));
     scene.actions();
     scene.turn();
     assert_eq!(scene.expire(SECOND), [Action::Destroy(id)]);
-    scene.drain.handle_quiet_closed(1, 0, 0, scene.now);
+    scene.drain.handle_quiet_closed(1, 0, scene.now);
     assert_eq!(scene.close(id), [Action::Resolve]);
     assert!(scene.drain.report().graceful(), "nothing was under way");
     assert_eq!(scene.drain.report().connections.idle, 2);
@@ -1317,7 +1312,7 @@ fn a_timeout_within_a_step_of_the_window_closes_nobody() {
     let mut scene = Scene::new();
     let (quiet, window) = (203, 20_300 * MILLISECOND);
     scene.terminate_keeping(KeepAlive::For(window), None);
-    scene.drain.handle_quiet(quiet, quiet, scene.now);
+    scene.drain.handle_quiet(quiet, scene.now);
     scene.actions();
     scene.turn();
     assert_eq!(scene.drain.poll_timeout(), Some(scene.now + 200 * MILLISECOND), "two at a time");

@@ -222,7 +222,6 @@ impl World {
             turn: self.turns_taken,
             peer,
             quiet: count(&self.quiet),
-            unused: self.unused(),
             waiting: self.waiting.len(),
             shaking_hands: self.shaking_hands.len(),
             termination: self.termination.clone(),

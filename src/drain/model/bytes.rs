@@ -120,8 +120,8 @@ fn nonsense(input: &mut Unstructured<'_>) -> Result<Nonsense> {
             let rhythm = if flip(input)? { Some((up_to(1_000, input)?, gap(input)?)) } else { None };
             Nonsense::Found(transport(input)?, rhythm)
         }
-        1 => Nonsense::Quiet(number(input)?, number(input)?),
-        2 => Nonsense::QuietClosed(number(input)?, number(input)?, number(input)?),
+        1 => Nonsense::Quiet(number(input)?),
+        2 => Nonsense::QuietClosed(number(input)?, number(input)?),
         3 => Nonsense::AcceptQueue(if flip(input)? { Some(number(input)?) } else { None }, number(input)?),
         4 => Nonsense::Surveyed(flip(input)?),
         _ => Nonsense::Step(step(input)?),

@@ -260,10 +260,6 @@ impl World {
         self.now + ACCEPT_AT_MOST + handshakes.max().unwrap_or_default()
     }
 
-    fn unused(&self) -> u32 {
-        count(self.quiet.iter().filter(|quiet| quiet.unused))
-    }
-
     fn sockets(&self, wanted: impl Fn(&Peer) -> bool) -> Vec<Socket> {
         self.open.iter().filter(|(_, peer)| wanted(peer)).map(|(&socket, _)| socket).collect()
     }

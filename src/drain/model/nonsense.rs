@@ -9,8 +9,8 @@ pub(super) enum Nonsense {
     /// The call that a step of a script would make, if it were the right moment.
     Step(Step),
     Found(Transport, Option<(Duration, Duration)>),
-    Quiet(u32, u32),
-    QuietClosed(u32, u32, u32),
+    Quiet(u32),
+    QuietClosed(u32, u32),
     Surveyed(bool),
     AcceptQueue(Option<u32>, u32),
 }
@@ -39,8 +39,8 @@ impl Talk {
                 let rhythm = rhythm.map(|(ahead, gap)| Rhythm { last: *now + ahead, gap: Some(gap) });
                 drain.handle_found(transport, *distance, rhythm.is_some(), rhythm);
             }
-            Nonsense::Quiet(quiet, unused) => drain.handle_quiet(quiet, unused, *now),
-            Nonsense::QuietClosed(closed, quiet, unused) => drain.handle_quiet_closed(closed, quiet, unused, *now),
+            Nonsense::Quiet(quiet) => drain.handle_quiet(quiet, *now),
+            Nonsense::QuietClosed(closed, quiet) => drain.handle_quiet_closed(closed, quiet, *now),
             Nonsense::Surveyed(all) => drain.handle_surveyed(all, *now),
             Nonsense::AcceptQueue(waiting, handshakes) => drain.handle_accept_queue(waiting, handshakes, *now),
         }

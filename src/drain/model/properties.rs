@@ -321,8 +321,8 @@ fn nonsense() -> impl Strategy<Value = Vec<Nonsense>> {
     let call = prop_oneof![
         (transport(), option::of((up_to(SECOND), any_time())))
             .prop_map(|(transport, rhythm)| Nonsense::Found(transport, rhythm)),
-        (many(), many()).prop_map(|(quiet, unused)| Nonsense::Quiet(quiet, unused)),
-        (many(), many(), many()).prop_map(|(closed, quiet, unused)| Nonsense::QuietClosed(closed, quiet, unused)),
+        many().prop_map(Nonsense::Quiet),
+        (many(), many()).prop_map(|(closed, quiet)| Nonsense::QuietClosed(closed, quiet)),
         any::<bool>().prop_map(Nonsense::Surveyed),
         (option::of(many()), many()).prop_map(|(waiting, handshakes)| Nonsense::AcceptQueue(waiting, handshakes)),
     ];
@@ -375,12 +375,9 @@ impl Termination {
     fn keeps_until(&self, peer: &Peer) -> Option<Instant> {
         let parting = self.parting?;
         let expected = if peer.idle_at_parting && parting.loaded {
-            let unheard = if peer.unheard { Some(parting.at + SPEAKS_WITHIN + peer.round_trip()) } else { None };
-            peer.in_rhythm_until().max(unheard)
-        } else if peer.idle_at_parting && peer.is_far_over_tls() && peer.unheard {
-            Some(parting.at + SPEAKS_WITHIN + peer.round_trip())
+            peer.in_rhythm_until().max(Some(parting.at + peer::taken_up_within(peer.distance)))
         } else {
-            None
+            parting.secured_until(peer)
         };
         let kept = match self.keep_alive {
             KeepAlive::Auto => expected,
@@ -398,7 +395,7 @@ impl Termination {
     fn keeps_quiet_until(&self) -> Option<Instant> {
         let parting = self.parting?;
         match self.keep_alive {
-            KeepAlive::Auto if parting.loaded => Some(parting.at + SPEAKS_WITHIN),
+            KeepAlive::Auto if parting.loaded => Some(parting.quiet_until),
             KeepAlive::Auto => Some(parting.at),
             KeepAlive::For(_) => self.window_ends(),
         }

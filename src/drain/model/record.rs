@@ -13,6 +13,16 @@ pub(super) struct Parting {
     pub(super) loaded: bool,
     /// How many connections are idle, known or not.
     pub(super) idle: usize,
+    /// Until when those that are known by their number are kept, if there is load.
+    pub(super) quiet_until: Instant,
+}
+
+impl Parting {
+    /// Until when a peer may speak whose handshake over TLS may have ended just now.
+    pub(super) fn secured_until(&self, peer: &Peer) -> Option<Instant> {
+        let is_to_speak = peer.idle_at_parting && peer.unheard && peer.is_far_over_tls();
+        is_to_speak.then(|| self.at + SPEAKS_WITHIN + peer.round_trip())
+    }
 }
 
 /// A termination that runs.
@@ -95,11 +105,12 @@ impl Termination {
     /// Until when an idle connection is expected to have another request, unless that is left to a window.
     pub(super) fn expects_until(&self, peer: &Peer) -> Option<Instant> {
         let parting = self.parting.filter(|_| self.keep_alive == KeepAlive::Auto)?;
-        let unheard = if peer.unheard { Some(parting.at + SPEAKS_WITHIN + peer.round_trip()) } else { None };
-        let loaded = peer.idle_at_parting && parting.loaded;
         let in_rhythm = peer.in_rhythm_until().filter(|&until| until > parting.due);
-        let secured = unheard.filter(|_| peer.idle_at_parting && peer.is_far_over_tls());
-        let expected = if loaded { in_rhythm.max(unheard) } else { secured };
+        let expected = if peer.idle_at_parting && parting.loaded {
+            in_rhythm.max(Some(parting.at + peer::taken_up_within(peer.distance)))
+        } else {
+            parting.secured_until(peer)
+        };
         // What it was told since counts more than what it did before.
         peer.untold_until.or(expected).max(peer.shows_until).max(peer.may_speak_until())
     }
@@ -114,9 +125,8 @@ pub(super) struct Moment {
     pub(super) turn: usize,
     /// The connection that it is for, if that is open.
     pub(super) peer: Option<Peer>,
-    /// How many connections are known by their number only, and how many of these were never used.
+    /// How many connections are known by their number only.
     pub(super) quiet: u32,
-    pub(super) unused: u32,
     /// How many wait to be accepted, and how many are about to.
     pub(super) waiting: usize,
     pub(super) shaking_hands: usize,

@@ -17,9 +17,9 @@ impl World {
         for socket in self.sockets(Peer::is_under_way) {
             self.enter(socket);
         }
-        self.drain.handle_quiet(count(self.sockets(|peer| peer.id.is_none())), 0, self.now);
+        self.drain.handle_quiet(count(self.sockets(|peer| peer.id.is_none())), self.now);
         let stats = self.drain.stats();
-        self.drain.handle_quiet(0, 0, self.now);
+        self.drain.handle_quiet(0, self.now);
         for peer in self.open.values_mut() {
             if let Some(id) = peer.id.take() {
                 self.drain.handle_closed(id, true, self.now);
@@ -65,9 +65,7 @@ impl World {
     /// Of those who are not followed, only the number is told.
     pub(super) fn count_the_quiet(&mut self) {
         let rest = self.sockets(|peer| peer.id.is_none());
-        let quiet = |&socket| Quiet { socket, unused: self.open[&socket].last.is_none(), looked_at: false };
-        self.quiet = rest.iter().map(quiet).collect();
-        self.quiet.sort_by_key(|quiet| quiet.unused);
+        self.quiet = rest.iter().map(|&socket| Quiet { socket, looked_at: false }).collect();
         rest.into_iter().for_each(|socket| self.count_in(socket));
         self.say_how_many_are_quiet();
     }
@@ -111,6 +109,7 @@ impl World {
             at: self.now,
             loaded: self.is_loaded(due) || self.termination.as_ref().is_some_and(|termination| termination.was_loaded),
             idle: self.sockets(Peer::is_idle).len() + self.quiet.len(),
+            quiet_until: self.now + peer::taken_up_within(self.came_from.unwrap_or_default()),
         };
         self.drain.handle_surveyed(all, self.now);
         if let Some(termination) = &mut self.termination
@@ -130,7 +129,7 @@ impl World {
     }
 
     fn say_how_many_are_quiet(&mut self) {
-        self.drain.handle_quiet(count(&self.quiet), self.unused(), self.now);
+        self.drain.handle_quiet(count(&self.quiet), self.now);
         self.obey();
     }
 
@@ -150,7 +149,7 @@ impl World {
         if let Some(termination) = &mut self.termination {
             termination.expected.connections.idle += gone;
         }
-        self.drain.handle_quiet_closed(gone, count(&self.quiet), self.unused(), self.now);
+        self.drain.handle_quiet_closed(gone, count(&self.quiet), self.now);
         self.obey();
     }
 

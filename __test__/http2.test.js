@@ -17,8 +17,8 @@ const { http2Transports: transports, trust } = require('./support/transports');
 const { NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
 /** Types of frames, and flags (RFC 9113, section 6). */
-const [DATA, HEADERS, SETTINGS, GOAWAY, WINDOW_UPDATE] = [0, 1, 4, 7, 8];
-const [END_STREAM, END_HEADERS] = [1, 4];
+const [DATA, HEADERS, SETTINGS, PING, GOAWAY, WINDOW_UPDATE] = [0, 1, 4, 6, 7, 8];
+const [ACK, END_STREAM, END_HEADERS] = [1, 1, 4];
 const INITIAL_WINDOW_SIZE = 4;
 /** Places in the static table of header fields (RFC 7541, appendix A). */
 const [AUTHORITY, GET, POST, PATH, SCHEME_HTTPS] = [1, 2, 3, 4, 7];
@@ -405,6 +405,23 @@ for (const transport of transports) {
       const report = await terminator.terminate();
       assert.equal(report.graceful, true);
       assert.equal(report.connections.idle, 1);
+    });
+
+    it('serves streams that come right behind the acknowledgement of its PING', async (test) => {
+      const answer = (request, response) => response.end(`answer to ${request.url}`);
+      const { server, terminator } = await serve(test, transport, answer);
+      const { client } = await connectByHand(test, server);
+      client.socket.setNoDelay(true);
+      const terminated = terminator.terminate();
+      const pings = () => parseFrames(client.received).filter(({ type }) => type === PING);
+      while (pings().length === 0) await turn();
+      // Over TLS each is a record of its own.
+      await Promise.all(
+        [frame(PING, ACK, 0, pings()[0].payload), get(1, '/'), get(3, '/')].map((part) => client.write(part)),
+      );
+      assert.equal(await client.ended, 'FIN');
+      assert.deepEqual(endedStreams(client), [1, 3]);
+      assert.deepEqual((await terminated).requests, { completed: 0, late: 2, cut: 0 });
     });
 
     // Node 20 frees a stream while it reads it if the session is closed too early in these two, and dies of that sooner

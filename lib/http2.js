@@ -23,9 +23,12 @@ const LOOK_AGAIN_AFTER = 10;
  * @param {Connection} connection
  * @param {() => void} ponged called once, also if no PING can be sent; never if it is not acknowledged
  */
-function ping({ session }, ponged) {
+function ping({ accepted, session, socket }, ponged) {
+  // TLS hands on what has come record by record, and Node sends what waits behind each. The GOAWAY that follows from the
+  // acknowledgement would leave between two of them, and nghttp2 ignore the requests in the second one, which came with the first.
+  const heard = accepted === socket ? ponged : () => setImmediate(ponged);
   // A session refuses to ping when it is closing, or has too many PINGs on the way (`maxOutstandingPings`).
-  if (session === null || session.closed || session.destroyed || !session.ping(ponged)) ponged();
+  if (session === null || session.closed || session.destroyed || !session.ping(heard)) ponged();
 }
 
 /**

@@ -39,8 +39,8 @@ const NO_SYN: [SockFilter; 4] = {
 /// Node's closing does not close the socket while it is held or watched, so don't keep it for longer than that. It ends
 /// in one of two ways, and the order of events decides which is right:
 ///
-/// - **The server goes on listening**: drop it. New connections begin again, unless the
-///   kernel permits no filter: what is put in its place takes CAP_NET_RAW to undo. So hold only what is about to close.
+/// - **The server goes on listening**: drop it. New connections begin again, if that may be undone: it takes CAP_NET_RAW,
+///   unless a filter keeps them out. So hold only what is about to close.
 /// - **The server has closed its descriptor**: [`Listener::close`]. Ours is the last one then, and the socket is
 ///   closed with the gate still shut. Opening the gate first would let connections in, only to reset them.
 ///
@@ -48,8 +48,8 @@ const NO_SYN: [SockFilter; 4] = {
 ///
 /// # What stays behind
 ///
-/// A connection whose handshake completes while its listener is held inherits the filter for the rest of its life.
-/// Its data passes. What does not is a SYN for an established connection, which a client sends that has forgotten it
+/// A connection whose handshake completes while its listener is held inherits a filter, if there is one, for the rest of its
+/// life. Its data passes. What does not is a SYN for an established connection, which a client sends that has forgotten it
 /// and uses its port again; that client then waits until the server has closed the old connection.
 #[derive(Debug)]
 pub struct Listener {
@@ -67,12 +67,14 @@ pub struct Listener {
 /// The two ways to keep new connections out of a listening socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Gate {
-    /// A filter drops SYNs. Their senders repeat them.
-    Filter,
-    /// The socket is bound to an interface that does not exist, so the kernel finds nobody who listens, and refuses.
+    /// The socket is bound to an interface that does not exist, so the kernel finds nobody who listens, and refuses. Whoever
+    /// connects knows at once, and can go elsewhere.
     ///
-    /// That needs no privilege, but undoing it needs CAP_NET_RAW. Without that it stays, until the socket is closed.
+    /// That needs no privilege since Linux 5.7, but undoing it needs CAP_NET_RAW. Without that it stays, until the socket is
+    /// closed.
     NoInterface,
+    /// A filter drops SYNs. Their senders repeat them a second later. Kernels since 2026 allow that only with CAP_NET_ADMIN.
+    Filter,
 }
 
 /// What tells one open socket from every other. It is not used again while we hold a duplicate.
@@ -110,21 +112,24 @@ impl Listener {
     /// Nothing has changed then.
     ///
     /// - [`io::ErrorKind::InvalidInput`]: no listening TCP socket bound to `local`.
-    /// - [`io::ErrorKind::ResourceBusy`]: it is shared, or has a filter already, which stays.
+    /// - [`io::ErrorKind::ResourceBusy`]: it is shared, or neither gate can be had because somebody else has chosen an
+    ///   interface or a filter, which stay.
     /// - Others: something that had to be known could not be found out. The text names what failed.
     pub fn hold(descriptor: RawFd, local: SocketAddr) -> io::Result<Self> {
-        let mut listener = Self::watch(descriptor, local)?;
-        if has_filter(&listener.socket)? {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the listening socket has a filter already"));
+        let mut listener = Self::unshared(descriptor, local)?;
+        // Among those that share an address, the kernel chooses without a look at their interfaces.
+        let is_alone = !listener.socket.reuse_port().map_err(failed("getsockopt(SO_REUSEPORT)"))?;
+        if !(is_alone && listener.leave_all_interfaces().is_ok()) {
+            listener.filter_out_syns()?;
         }
+        Ok(listener)
+    }
+
+    /// Takes hold of it, if nobody shares it, and keeps nobody out yet.
+    fn unshared(descriptor: RawFd, local: SocketAddr) -> io::Result<Self> {
+        let listener = Self::watch(descriptor, local)?;
         sharing::rule_out_ourselves(listener.identity, [descriptor, listener.socket.as_raw_fd()])?;
         sharing::rule_out_others(Path::new("/proc"), listener.identity.inode)?;
-        match listener.socket.attach_filter(&NO_SYN) {
-            Ok(()) => listener.gate = Some(Gate::Filter),
-            // Kernels since 2026 allow a filter on a TCP socket only with CAP_NET_ADMIN.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => listener.leave_all_interfaces()?,
-            Err(error) => return Err(failed("setsockopt(SO_ATTACH_FILTER)")(error)),
-        }
         Ok(listener)
     }
 
@@ -155,6 +160,15 @@ impl Listener {
         }
         bind_to_interface(&self.socket, NO_INTERFACE)?;
         self.gate = Some(Gate::NoInterface);
+        Ok(())
+    }
+
+    fn filter_out_syns(&mut self) -> io::Result<()> {
+        if has_filter(&self.socket)? {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "the listening socket has a filter already"));
+        }
+        self.socket.attach_filter(&NO_SYN).map_err(failed("setsockopt(SO_ATTACH_FILTER)"))?;
+        self.gate = Some(Gate::Filter);
         Ok(())
     }
 
@@ -199,7 +213,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Nothing is left to try if that fails, as it does without CAP_NET_RAW if there is no filter. Only a server whose
+        // Nothing is left to try if that fails, as it does without CAP_NET_RAW unless it is a filter. Only a server whose
         // own `close()` has thrown is still listening then, and the one that comes next binds a new socket.
         let _ = match self.gate {
             Some(Gate::Filter) => self.socket.detach_filter(),

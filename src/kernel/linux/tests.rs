@@ -5,7 +5,7 @@
 use std::env;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -63,6 +63,13 @@ fn listen() -> TcpListener {
 
 fn hold(listener: &TcpListener) -> io::Result<Listener> {
     Listener::hold(listener.as_raw_fd(), listener.local_addr().unwrap())
+}
+
+/// A hold as it is where interfaces can't be left.
+fn filter(listener: &TcpListener) -> io::Result<Listener> {
+    let mut listener = Listener::unshared(listener.as_raw_fd(), listener.local_addr().unwrap())?;
+    listener.filter_out_syns()?;
+    Ok(listener)
 }
 
 /// Has sent a SYN when it returns, and waits for nothing.
@@ -164,7 +171,7 @@ fn watching_counts_too_and_keeps_nobody_out() {
 fn watching_leaves_a_filter_of_somebody_else_alone() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
     let server = listen();
-    let held = hold(&server).unwrap();
+    let held = filter(&server).unwrap();
     let local = server.local_addr().unwrap();
     Listener::watch(server.as_raw_fd(), local).unwrap().close();
     drop(Listener::watch(server.as_raw_fd(), local).unwrap());
@@ -173,7 +180,7 @@ fn watching_leaves_a_filter_of_somebody_else_alone() {
 }
 
 #[test]
-fn lets_nothing_new_in_and_loses_nothing_that_is_in() {
+fn a_filter_lets_nothing_new_in_and_loses_nothing_that_is_in() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
     for address in loopbacks() {
         let server = TcpListener::bind(address).unwrap();
@@ -182,7 +189,7 @@ fn lets_nothing_new_in_and_loses_nothing_that_is_in() {
         let serving = accept(&server);
         let queued = TcpStream::connect(local).unwrap();
 
-        let held = hold(&server).unwrap();
+        let held = filter(&server).unwrap();
         until("one waits", || held.waiting().unwrap() == 1);
         let before = refused(&server);
         let late = connect(local);
@@ -221,11 +228,11 @@ fn connect_deaf(address: SocketAddr) -> Socket {
 #[test]
 fn a_handshake_under_way_completes() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
-    let holds: [fn(&TcpListener) -> Listener; 2] = [|server| hold(server).unwrap(), without_filter];
+    let holds: [fn(&TcpListener) -> io::Result<Listener>; 2] = [hold, filter];
     for (address, hold) in loopbacks().into_iter().flat_map(|address| holds.map(|hold| (address, hold))) {
         let server = TcpListener::bind(address).unwrap();
         let client = connect_deaf(server.local_addr().unwrap());
-        let held = hold(&server);
+        let held = hold(&server).unwrap();
         assert_eq!((held.handshakes().unwrap(), held.waiting().unwrap()), (1, 0));
         client.detach_filter().unwrap();
         let client = connected(client).unwrap();
@@ -270,7 +277,7 @@ fn connections_inherit_the_filter_for_good() {
     let before = TcpStream::connect(server.local_addr().unwrap()).unwrap();
     let serving_before = accept(&server);
     let client = connect_deaf(server.local_addr().unwrap());
-    let held = hold(&server).unwrap();
+    let held = filter(&server).unwrap();
     client.detach_filter().unwrap();
     let client = connected(client).unwrap();
     let serving = accept(&server);
@@ -281,15 +288,8 @@ fn connections_inherit_the_filter_for_good() {
     converse(&before, &serving_before);
 }
 
-/// A hold as it is where filters are not permitted.
-fn without_filter(server: &TcpListener) -> Listener {
-    let mut listener = Listener::watch(server.as_raw_fd(), server.local_addr().unwrap()).unwrap();
-    listener.leave_all_interfaces().unwrap();
-    listener
-}
-
 #[test]
-fn without_a_filter_the_new_are_refused_and_the_queue_is_served() {
+fn the_new_are_refused_and_the_queue_is_served() {
     let _turn = one_at_a_time();
     for address in loopbacks() {
         let server = TcpListener::bind(address).unwrap();
@@ -297,7 +297,7 @@ fn without_a_filter_the_new_are_refused_and_the_queue_is_served() {
         let established = TcpStream::connect(address).unwrap();
         let accepted = accept(&server);
         let queued = TcpStream::connect(address).unwrap();
-        let held = without_filter(&server);
+        let held = hold(&server).unwrap();
         assert_eq!(connected(connect(address)).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         assert_eq!(held.waiting().unwrap(), 1);
         converse(&established, &accepted);
@@ -310,12 +310,45 @@ fn without_a_filter_the_new_are_refused_and_the_queue_is_served() {
 }
 
 #[test]
-fn without_a_filter_letting_in_again_takes_a_privilege() {
+fn a_listener_for_both_families_is_held_for_both() {
+    let _turn = one_at_a_time();
+    let server = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+    let port = server.local_addr().unwrap().port();
+    let _held = hold(&server).unwrap();
+    for host in [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()] {
+        let error = connected(connect_refused((host, port).into())).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
+
+#[test]
+fn those_that_share_an_address_are_held_by_a_filter() {
+    let Some(_turn) = one_at_a_time_with_filters() else { return };
+    let listen_beside = |address: SocketAddr| {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(64).unwrap();
+        TcpListener::from(socket)
+    };
+    let one = listen_beside(loopbacks()[0]);
+    let other = listen_beside(one.local_addr().unwrap());
+    let held = hold(&one).unwrap();
+    assert!(filtered(&one));
+    // Some of these go to the one that is held, which does not take them in.
+    let clients: Vec<_> = (0..20).map(|_| connect(one.local_addr().unwrap())).collect();
+    let connecting = || clients.iter().filter(|client| is_connecting(client)).count() as u32;
+    until("the others are in", || connecting() <= refused(&one));
+    assert_eq!(held.waiting().unwrap(), 0);
+    drop((held, other));
+}
+
+#[test]
+fn letting_in_again_takes_a_privilege() {
     let _turn = one_at_a_time();
     let server = listen();
-    let other = Socket::from(server.as_fd().try_clone_to_owned().unwrap());
-    drop(without_filter(&server));
-    match interface(&other).unwrap() {
+    drop(hold(&server).unwrap());
+    match interface(&Socket::from(server.as_fd().try_clone_to_owned().unwrap())).unwrap() {
         ANY_INTERFACE => goes_on_accepting(&server),
         // Where it is lacking, what is left shut is at least known to be.
         NO_INTERFACE => drop(connected(connect(server.local_addr().unwrap())).unwrap_err()),
@@ -336,10 +369,10 @@ fn an_interface_that_somebody_else_chose_is_left_alone() {
 }
 
 #[test]
-fn dropping_lets_in_again() {
+fn dropping_a_filter_lets_in_again() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
     let server = listen();
-    let held = hold(&server).unwrap();
+    let held = filter(&server).unwrap();
     assert!(filtered(&server));
     drop(held);
     assert!(!filtered(&server));
@@ -348,12 +381,12 @@ fn dropping_lets_in_again() {
 }
 
 #[test]
-fn closing_lets_nobody_in_before_the_socket_is_gone() {
+fn closing_with_a_filter_lets_nobody_in_before_the_socket_is_gone() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
     for address in loopbacks() {
         let server = TcpListener::bind(address).unwrap();
         let local = server.local_addr().unwrap();
-        let held = hold(&server).unwrap();
+        let held = filter(&server).unwrap();
         let observer = held.socket.try_clone().unwrap();
         drop(server);
         let late = connect(local);
@@ -377,10 +410,10 @@ fn connect_refused(address: SocketAddr) -> Socket {
 }
 
 #[test]
-fn closing_while_the_server_still_listens_only_releases() {
+fn closing_while_the_server_still_listens_only_takes_the_filter_off() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
     let server = listen();
-    hold(&server).unwrap().close();
+    filter(&server).unwrap().close();
     assert!(!filtered(&server));
     let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
     converse(&client, &accept(&server));
@@ -424,10 +457,10 @@ fn refuses_a_listener_with_another_address() {
 }
 
 #[test]
-fn holds_a_listener_for_both_families() {
+fn a_filter_holds_a_listener_for_both_families() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
     let server = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
-    let held = hold(&server).unwrap();
+    let held = filter(&server).unwrap();
     let port = server.local_addr().unwrap().port();
     let late = [connect((Ipv4Addr::LOCALHOST, port).into()), connect((Ipv6Addr::LOCALHOST, port).into())];
     until("both SYNs have come", || refused(&server) >= 2);
@@ -456,11 +489,10 @@ fn leaves_a_filter_of_somebody_else_alone() {
     let local = owner.local_addr().unwrap().as_socket().unwrap();
     const ACCEPT_ALL: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, u32::MAX)];
     owner.attach_filter(&ACCEPT_ALL).unwrap();
-    let error = Listener::hold(owner.as_raw_fd(), local).unwrap_err();
-    assert_eq!(error.to_string(), "the listening socket has a filter already");
+    let mut listener = Listener::unshared(owner.as_raw_fd(), local).unwrap();
+    assert_eq!(listener.filter_out_syns().unwrap_err().to_string(), "the listening socket has a filter already");
+    drop(listener);
     assert!(filtered(&owner));
-    owner.detach_filter().unwrap();
-    assert!(Listener::hold(owner.as_raw_fd(), local).is_ok());
 }
 
 #[test]
@@ -468,13 +500,13 @@ fn refuses_what_this_process_has_twice() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
     let server = listen();
     let twice = server.try_clone().unwrap();
-    let error = hold(&server).unwrap_err();
+    let error = filter(&server).unwrap_err();
     let text = format!("the listening socket is shared with descriptor {} of this process", twice.as_raw_fd());
     assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::ResourceBusy, text));
     assert!(!filtered(&server));
     drop(twice);
-    let held = hold(&server).unwrap();
-    assert_eq!(hold(&server).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+    let held = filter(&server).unwrap();
+    assert_eq!(filter(&server).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
     assert!(filtered(&server));
     drop(held);
     assert!(!filtered(&server));

@@ -4,6 +4,7 @@ const assert = require('node:assert/strict');
 const dns = require('node:dns/promises');
 const { once } = require('node:events');
 const fs = require('node:fs');
+const http = require('node:http');
 const net = require('node:net');
 const os = require('node:os');
 const path = require('node:path');
@@ -198,9 +199,10 @@ for (const transport of transports) {
       });
 
       /** A client whose first request comes before terminate(), further ones after it, and all answers then. */
-      async function answeredDuring(test, answer, [first, ...further] = ['/']) {
+      async function answeredDuring(test, answer, { urls: [first, ...further] = ['/'], prepare = () => {} } = {}) {
         const go = gate();
         const { server, terminator } = await serve(test, transport, async (request, response) => {
+          prepare(response);
           await go.passed;
           answer(request, response);
         });
@@ -251,13 +253,27 @@ for (const transport of transports) {
         const client = await answeredDuring(
           test,
           ({ url }, response) => response.writeHead(200, [['Content-Length', String(url.length)]]).end(url),
-          ['/first', '/second'],
+          { urls: ['/first', '/second'] },
         );
         assert.deepEqual(
           client.answers.map(({ body, headers }) => [body, headers.connection]),
           [
             ['/first', 'keep-alive'],
             ['/second', 'close'],
+          ],
+        );
+      });
+
+      it('says again what its handler has it say before terminate(), when another request turns out to follow', async (test) => {
+        const client = await answeredDuring(test, ({ url }, response) => response.end(url), {
+          urls: ['/first', '/second'],
+          prepare: (response) => response.setHeader('Connection', 'keep-alive, other'),
+        });
+        assert.deepEqual(
+          client.answers.map(({ body, headers }) => [body, headers.connection]),
+          [
+            ['/first', 'keep-alive, other'],
+            ['/second', 'other, close'],
           ],
         );
       });
@@ -273,6 +289,13 @@ for (const transport of transports) {
         });
       }
 
+      it('says close also if its handler has another word for it before terminate()', async (test) => {
+        const client = await answeredDuring(test, (_request, response) => response.writeHead(426).end(), {
+          prepare: (response) => response.setHeader('Connection', 'upgrade'),
+        });
+        assert.equal(client.answers[0].headers.connection, 'upgrade, close');
+      });
+
       it('says close if its handler has it say nothing', async (test) => {
         const client = await answeredDuring(test, (_request, response) => {
           response.removeHeader('Connection');
@@ -281,34 +304,42 @@ for (const transport of transports) {
         assert.equal(client.answers[0].headers.connection, 'close');
       });
 
-      it('says what its handler says of the connection, if that is to be another protocol', async (test) => {
-        const client = await answeredDuring(test, (_request, response) => {
-          response.writeHead(101, { Connection: 'upgrade', Upgrade: 'example' });
-          response.end();
-          response.socket.end('its first words');
+      for (const [when, prepare, fields] of [
+        ['before terminate()', (response) => response.setHeader('Connection', 'upgrade'), {}],
+        ['in its head', () => {}, { Connection: 'upgrade' }],
+      ]) {
+        it(`says what its handler says of the connection ${when}, if that is to be another protocol`, async (test) => {
+          const answer = (_request, response) => {
+            response.writeHead(101, { Upgrade: 'example', ...fields });
+            response.end();
+            response.socket.end('its first words');
+          };
+          const client = await answeredDuring(test, answer, { prepare });
+          assert.match(client.received, /^HTTP\/1\.1 101 .*^connection: upgrade\r$.*its first words$/ims);
         });
-        assert.match(client.received, /^HTTP\/1\.1 101 .*^connection: upgrade\r$.*its first words$/ims);
-      });
+      }
 
       it('has the errors that Node has for heads', async (test) => {
-        const codes = [];
-        await answeredDuring(test, (_request, response) => {
-          const attempt = (fields) => {
+        const errorsOf = (response) =>
+          [{ Connection: undefined }, { Connection: 'close' }, { Connection: 'close' }].flatMap((fields) => {
             try {
               response.writeHead(200, fields);
-            } catch (error) {
-              codes.push(`${error.code}: ${error.message}`);
+              return [];
+            } catch ({ code, message }) {
+              return [{ code, message }];
             }
-          };
-          attempt({ Connection: undefined });
-          attempt({ Connection: 'close' });
-          attempt({ Connection: 'close' });
+          });
+        let errors, expected;
+        await answeredDuring(test, (request, response) => {
+          errors = errorsOf(response);
+          expected = errorsOf(new http.ServerResponse(request));
           response.end();
         });
-        assert.deepEqual(codes, [
-          'ERR_HTTP_INVALID_HEADER_VALUE: Invalid value "undefined" for header "Connection"',
-          'ERR_HTTP_HEADERS_SENT: Cannot write headers after they are sent to the client',
-        ]);
+        assert.deepEqual(errors, expected);
+        assert.deepEqual(
+          errors.map(({ code }) => code),
+          ['ERR_HTTP_INVALID_HEADER_VALUE', 'ERR_HTTP_HEADERS_SENT'],
+        );
       });
 
       it('says close when its handler answers in the tick in which the request comes', async (test) => {

@@ -19,10 +19,10 @@ const SWITCHING_PROTOCOLS = 101;
 function sayClose(connection) {
   for (const request of connection.pipelined) {
     if (request !== connection.newest) keepAlive(request);
-    else if (!request.response.headersSent) {
+    else if (request.closeHeader === null && !request.response.headersSent) {
       request.connectionHeader = request.response.getHeader('Connection');
-      request.saysClose = true;
-      request.response.setHeader('Connection', 'close');
+      request.closeHeader = withClose(request.connectionHeader);
+      request.response.setHeader('Connection', request.closeHeader);
       overrule(request);
     }
   }
@@ -42,7 +42,8 @@ function overrule(request) {
   const writeHead = /** @type {(...head: any[]) => any} */ (response.writeHead);
   /** @param {any[]} head */
   response.writeHead = function (status, ...head) {
-    const close = request.saysClose && !response.headersSent && Number(status) !== SWITCHING_PROTOCOLS;
+    if (Number(status) === SWITCHING_PROTOCOLS) keepAlive(request);
+    const close = request.closeHeader !== null && !response.headersSent;
     if (close) response.setHeader('Connection', withClose(response.getHeader('Connection')));
     return writeHead.call(this, status, ...head.map((fields) => foldFields(fields, close)));
   };
@@ -90,11 +91,18 @@ function sayKeepAlive(connection) {
   for (const request of connection.pipelined) keepAlive(request);
 }
 
-/** @param {import('./connection').Request} request */
+/**
+ * Has the answer say again what it did before, unless its handler has said something else since.
+ *
+ * @param {import('./connection').Request} request
+ */
 function keepAlive(request) {
-  if (!request.saysClose || request.response.headersSent) return;
-  request.saysClose = false;
-  request.response.setHeader('Connection', request.connectionHeader ?? 'keep-alive');
+  const { closeHeader, connectionHeader, response } = request;
+  if (closeHeader === null || response.headersSent) return;
+  request.closeHeader = null;
+  // To remove the field would have Node say nothing of it.
+  if (response.getHeader('Connection') === closeHeader)
+    response.setHeader('Connection', connectionHeader ?? 'keep-alive');
 }
 
 /**

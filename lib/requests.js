@@ -23,12 +23,20 @@ const { attachments } = require('./registry');
 class Request {
   /** Whether it came only during a termination. */
   late = false;
-  /** Whether we made its answer say close, and what it had said about the connection before. */
-  saysClose = false;
+  /**
+   * What we have its answer say of the connection, if that is to say close.
+   *
+   * @type {string | null}
+   */
+  closeHeader = null;
+  /**
+   * What it had said before.
+   *
+   * @type {ReturnType<ServerResponse['getHeader']>}
+   */
+  connectionHeader = undefined;
   /** Whether it says so even if its handler says otherwise. */
   isOverruled = false;
-  /** @type {ReturnType<ServerResponse['getHeader']>} */
-  connectionHeader = undefined;
 
   /**
    * @param {ServerResponse} response

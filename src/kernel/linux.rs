@@ -71,7 +71,8 @@ enum Gate {
     /// connects knows at once, and can go elsewhere.
     ///
     /// That needs no privilege since Linux 5.7, but undoing it needs CAP_NET_RAW. Without that it stays, until the socket is
-    /// closed.
+    /// closed. Refused is also a last ACK to which the kernel has kept no handshake (SYN cookies, in a flood), which nobody
+    /// could have counted either.
     NoInterface,
     /// A filter drops SYNs. Their senders repeat them a second later. Kernels since 2026 allow that only with CAP_NET_ADMIN.
     Filter,
@@ -112,15 +113,16 @@ impl Listener {
     /// Nothing has changed then.
     ///
     /// - [`io::ErrorKind::InvalidInput`]: no listening TCP socket bound to `local`.
-    /// - [`io::ErrorKind::ResourceBusy`]: it is shared, or neither gate can be had because somebody else has chosen an
-    ///   interface or a filter, which stay.
-    /// - Others: something that had to be known could not be found out. The text names what failed.
+    /// - [`io::ErrorKind::ResourceBusy`]: it is shared, or has a filter of somebody else, which stays.
+    /// - Others: something that had to be known could not be found out, or the filter may not be attached. The text names
+    ///   what failed, for either gate that was tried.
     pub fn hold(descriptor: RawFd, local: SocketAddr) -> io::Result<Self> {
         let mut listener = Self::unshared(descriptor, local)?;
         // Among those that share an address, the kernel chooses without a look at their interfaces.
-        let is_alone = !listener.socket.reuse_port().map_err(failed("getsockopt(SO_REUSEPORT)"))?;
-        if !(is_alone && listener.leave_all_interfaces().is_ok()) {
+        if listener.socket.reuse_port().map_err(failed("getsockopt(SO_REUSEPORT)"))? {
             listener.filter_out_syns()?;
+        } else if let Err(first) = listener.leave_all_interfaces() {
+            listener.filter_out_syns().map_err(|second| io::Error::new(second.kind(), format!("{first}; {second}")))?;
         }
         Ok(listener)
     }
@@ -213,8 +215,8 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        // Nothing is left to try if that fails, as it does without CAP_NET_RAW unless it is a filter. Only a server whose
-        // own `close()` has thrown is still listening then, and the one that comes next binds a new socket.
+        // Nothing is left to try if that fails, as it does without CAP_NET_RAW unless it is a filter. Only a server whose own
+        // `close()` has failed, or takes its time, is still listening then, and refuses whoever connects.
         let _ = match self.gate {
             Some(Gate::Filter) => self.socket.detach_filter(),
             Some(Gate::NoInterface) => bind_to_interface(&self.socket, ANY_INTERFACE),

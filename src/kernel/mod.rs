@@ -5,7 +5,7 @@
 //!   client ──────────────▶ handshake ───────────▶ accept queue ───────▶ connection ──▶ receive queue ──▶ Node
 //!               ▲                  ▲                   ▲                                     ▲
 //!       Listener::hold   Listener::handshakes   Listener::waiting                         unread
-//!     drops it from now on     how many            how many there are              whether there is anything
+//!    refuses it from now on    how many            how many there are              whether there is anything
 //! ```
 //!
 //! # How to close a listener without losing a connection
@@ -13,9 +13,9 @@
 //! Closing a listening socket resets every connection that waits in its accept queue, and every handshake that lacks the
 //! client's last ACK, which is a round trip away: its client has connected and sent its request when the reset comes. So: let
 //! no new ones begin ([`Listener::hold`]), let those end that have begun ([`Listener::handshakes`]), let Node accept until
-//! none is left ([`Listener::waiting`]), have Node close its descriptor, then [`Listener::close`] ours. A client whose SYN
-//! was dropped repeats it, a second later at first, and is then refused, or reaches whoever listens on that port next; it
-//! has not sent anything, so nothing is lost.
+//! none is left ([`Listener::waiting`]), have Node close its descriptor, then [`Listener::close`] ours. Who begins to connect
+//! meanwhile is refused, and has not sent anything, so nothing is lost. Where the SYN can only be dropped, it is repeated, a
+//! second later at first, and then refused, or reaches whoever listens on that port next.
 //!
 //! Where that is refused, because others share the socket or for want of a privilege, [`Listener::watch`] counts all the
 //! same: the listener is then closed in a moment in which none waits.
@@ -27,7 +27,7 @@
 //!
 //! | | Linux | other Unix | elsewhere |
 //! |---|---|---|---|
-//! | [`Listener`] | yes; recent kernels want CAP_NET_ADMIN for `hold` | unsupported | unsupported |
+//! | [`Listener`] | yes; `hold` may want a privilege before 5.7 and for `SO_REUSEPORT` | unsupported | unsupported |
 //! | [`unread`], [`duplicate`] | yes | yes | unsupported |
 //! | [`round_trip`] | yes | unsupported | unsupported |
 //! | [`signals`] | yes | unsupported | unsupported |

@@ -72,6 +72,9 @@ fn filter(listener: &TcpListener) -> io::Result<Listener> {
     Ok(listener)
 }
 
+/// Either hold, by itself and as it is where interfaces can't be left.
+const HOLDS: [fn(&TcpListener) -> io::Result<Listener>; 2] = [hold, filter];
+
 /// Has sent a SYN when it returns, and waits for nothing.
 fn connect(address: SocketAddr) -> Socket {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
@@ -110,6 +113,17 @@ fn refused(socket: impl AsFd) -> u32 {
 
 fn filtered(socket: impl AsFd) -> bool {
     has_filter(&Socket::from(socket.as_fd().try_clone_to_owned().unwrap())).unwrap()
+}
+
+/// What keeps new connections out of the socket.
+fn gate(socket: impl AsFd) -> Option<Gate> {
+    let bound_to = interface(&Socket::from(socket.as_fd().try_clone_to_owned().unwrap())).unwrap();
+    match (bound_to, filtered(socket)) {
+        (ANY_INTERFACE, false) => None,
+        (NO_INTERFACE, false) => Some(Gate::NoInterface),
+        (ANY_INTERFACE, true) => Some(Gate::Filter),
+        (bound_to, filtered) => panic!("bound to {bound_to}, and filtered: {filtered}"),
+    }
 }
 
 fn accept(server: &TcpListener) -> TcpStream {
@@ -154,7 +168,7 @@ fn watching_counts_too_and_keeps_nobody_out() {
         let local = server.local_addr().unwrap();
         let _process = Process::start("cat", &[], &server);
         let watched = Listener::watch(server.as_raw_fd(), local).unwrap();
-        assert!(!filtered(&server));
+        assert_eq!(gate(&server), None);
         let clients: Vec<_> = (0..5).map(|_| TcpStream::connect(local).unwrap()).collect();
         until("five wait", || watched.waiting().unwrap() == 5);
         for (left, client) in (0..5).rev().zip(&clients) {
@@ -228,8 +242,7 @@ fn connect_deaf(address: SocketAddr) -> Socket {
 #[test]
 fn a_handshake_under_way_completes() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
-    let holds: [fn(&TcpListener) -> io::Result<Listener>; 2] = [hold, filter];
-    for (address, hold) in loopbacks().into_iter().flat_map(|address| holds.map(|hold| (address, hold))) {
+    for (address, hold) in loopbacks().into_iter().flat_map(|address| HOLDS.map(|hold| (address, hold))) {
         let server = TcpListener::bind(address).unwrap();
         let client = connect_deaf(server.local_addr().unwrap());
         let held = hold(&server).unwrap();
@@ -334,7 +347,7 @@ fn those_that_share_an_address_are_held_by_a_filter() {
     let one = listen_beside(loopbacks()[0]);
     let other = listen_beside(one.local_addr().unwrap());
     let held = hold(&one).unwrap();
-    assert!(filtered(&one));
+    assert_eq!(gate(&one), Some(Gate::Filter));
     // Some of these go to the one that is held, which does not take them in.
     let clients: Vec<_> = (0..20).map(|_| connect(one.local_addr().unwrap())).collect();
     let connecting = || clients.iter().filter(|client| is_connecting(client)).count() as u32;
@@ -348,11 +361,10 @@ fn letting_in_again_takes_a_privilege() {
     let _turn = one_at_a_time();
     let server = listen();
     drop(hold(&server).unwrap());
-    match interface(&Socket::from(server.as_fd().try_clone_to_owned().unwrap())).unwrap() {
-        ANY_INTERFACE => goes_on_accepting(&server),
+    match gate(&server) {
+        None => goes_on_accepting(&server),
         // Where it is lacking, what is left shut is at least known to be.
-        NO_INTERFACE => drop(connected(connect(server.local_addr().unwrap())).unwrap_err()),
-        interface => panic!("bound to {interface}"),
+        Some(_) => drop(connected(connect(server.local_addr().unwrap())).unwrap_err()),
     }
 }
 
@@ -369,6 +381,38 @@ fn an_interface_that_somebody_else_chose_is_left_alone() {
 }
 
 #[test]
+fn where_somebody_else_chose_an_interface_it_is_held_by_a_filter() {
+    let Some(_turn) = one_at_a_time_with_filters() else { return };
+    let server = listen();
+    let other = Socket::from(server.as_fd().try_clone_to_owned().unwrap());
+    bind_to_interface(&other, 1).unwrap();
+    let local = server.local_addr().unwrap();
+    drop(server);
+    let held = Listener::hold(other.as_raw_fd(), local).unwrap();
+    assert_eq!((interface(&other).unwrap(), filtered(&other)), (1, true));
+    drop(held);
+    assert_eq!((interface(&other).unwrap(), filtered(&other)), (1, false));
+}
+
+#[test]
+fn where_somebody_else_chose_both_it_is_not_held_and_says_why() {
+    let Some(_turn) = one_at_a_time_with_filters() else { return };
+    let owner = Socket::from(OwnedFd::from(listen()));
+    bind_to_interface(&owner, 1).unwrap();
+    owner.attach_filter(&NO_SYN).unwrap();
+    let local = owner.local_addr().unwrap().as_socket().unwrap();
+    let error = Listener::hold(owner.as_raw_fd(), local).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (
+            io::ErrorKind::ResourceBusy,
+            "the listening socket is bound to an interface; the listening socket has a filter already"
+        )
+    );
+    assert_eq!((interface(&owner).unwrap(), filtered(&owner)), (1, true));
+}
+
+#[test]
 fn dropping_a_filter_lets_in_again() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
     let server = listen();
@@ -378,6 +422,21 @@ fn dropping_a_filter_lets_in_again() {
     assert!(!filtered(&server));
     let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
     converse(&client, &accept(&server));
+}
+
+#[test]
+fn closing_leaves_it_shut_as_long_as_anybody_has_it_open() {
+    let Some(_turn) = one_at_a_time_with_filters() else { return };
+    for (address, hold) in loopbacks().into_iter().flat_map(|address| HOLDS.map(|hold| (address, hold))) {
+        let server = TcpListener::bind(address).unwrap();
+        let held = hold(&server).unwrap();
+        let observer = held.socket.try_clone().unwrap();
+        let shut_by = gate(&server);
+        drop(server);
+        held.close();
+        assert!(shut_by.is_some());
+        assert_eq!(gate(&observer), shut_by);
+    }
 }
 
 #[test]
@@ -438,7 +497,9 @@ fn refuses_what_is_no_such_listener() {
         let error = Listener::hold(other.as_raw_fd(), local).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
     }
-    assert!(![client.as_fd(), serving.as_fd(), udp.as_fd(), unix.as_fd(), unbound.as_fd()].into_iter().any(filtered));
+    for other in [client.as_fd(), serving.as_fd(), udp.as_fd(), unix.as_fd(), unbound.as_fd()] {
+        assert_eq!(gate(other), None);
+    }
     converse(&client, &serving);
 }
 
@@ -453,7 +514,7 @@ fn refuses_a_listener_with_another_address() {
         let error = Listener::hold(server.as_raw_fd(), address).unwrap_err();
         assert_eq!(error.to_string(), format!("not a TCP socket that listens on {address}"));
     }
-    assert!(!filtered(&server));
+    assert_eq!(gate(&server), None);
 }
 
 #[test]
@@ -503,37 +564,38 @@ fn refuses_what_this_process_has_twice() {
     let error = filter(&server).unwrap_err();
     let text = format!("the listening socket is shared with descriptor {} of this process", twice.as_raw_fd());
     assert_eq!((error.kind(), error.to_string()), (io::ErrorKind::ResourceBusy, text));
-    assert!(!filtered(&server));
+    assert_eq!(gate(&server), None);
     drop(twice);
     let held = filter(&server).unwrap();
     assert_eq!(filter(&server).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
-    assert!(filtered(&server));
+    assert_eq!(gate(&server), Some(Gate::Filter));
     drop(held);
-    assert!(!filtered(&server));
+    assert_eq!(gate(&server), None);
 }
 
 #[test]
 fn a_number_that_is_used_again_is_left_alone() {
     let Some(_turn) = one_at_a_time_with_filters() else { return };
-    let end: [fn(Listener); 2] = [Listener::close, drop];
-    for end in end {
+    let ends: [fn(Listener); 2] = [Listener::close, drop];
+    for (end, hold) in ends.into_iter().flat_map(|end| HOLDS.map(|hold| (end, hold))) {
         let server = listen();
-        let local = server.local_addr().unwrap();
         // Beyond the numbers that other tests get meanwhile.
-        let mut number = rustix::io::fcntl_dupfd_cloexec(&server, 800).unwrap();
+        let number = TcpListener::from(rustix::io::fcntl_dupfd_cloexec(&server, 800).unwrap());
         drop(server);
-        let held = Listener::hold(number.as_raw_fd(), local).unwrap();
+        let held = hold(&number).unwrap();
         let successor = listen();
         let client = TcpStream::connect(successor.local_addr().unwrap()).unwrap();
+        let mut number = OwnedFd::from(number);
         rustix::io::dup2(&successor, &mut number).unwrap();
         drop(successor);
         let successor = TcpListener::from(number);
         let own = Socket::from(successor.as_fd().try_clone_to_owned().unwrap());
         own.attach_filter(&NO_SYN).unwrap();
+        bind_to_interface(&own, 1).unwrap();
         // One waits for the successor, none for the one that is held.
         assert_eq!(held.waiting().unwrap(), 0);
         end(held);
-        assert!(filtered(&successor));
+        assert_eq!((interface(&own).unwrap(), filtered(&successor)), (1, true));
         converse(&client, &accept(&successor));
     }
 }
@@ -568,7 +630,7 @@ impl Drop for Process {
 }
 
 fn goes_on_accepting(server: &TcpListener) {
-    assert!(!filtered(server));
+    assert_eq!(gate(server), None);
     let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
     converse(&client, &accept(server));
 }
@@ -583,7 +645,7 @@ fn shared_with_a_process(server: &TcpListener) -> u32 {
 
 /// Whether nobody shares it, be it that it may be held or not.
 fn is_free(server: &TcpListener) -> bool {
-    hold(server).map_or_else(|error| error.to_string().starts_with("setsockopt(SO_ATTACH_FILTER)"), |_| true)
+    hold(server).map_or_else(|error| error.to_string().contains("setsockopt(SO_ATTACH_FILTER)"), |_| true)
 }
 
 #[test]

@@ -10,6 +10,9 @@ describe('createHttpTerminator()', () => {
   const invalidType = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
   const invalidValue = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
   const outOfRange = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
+  const refuse = (what) => {
+    throw new Error(`no ${what}`);
+  };
 
   for (const [what, options, error, message] of [
     ['no options', undefined, invalidType, 'The "options" argument must be an object. Received undefined'],
@@ -120,14 +123,19 @@ describe('createHttpTerminator()', () => {
   }
 
   for (const [what, spoil, error] of [
-    ['is frozen', Object.freeze, { name: 'TypeError' }],
+    ['is frozen', Object.freeze, { name: 'TypeError', message: /read only|not extensible/ }],
     [
       'lets nobody listen',
-      (unwilling) =>
-        unwilling.on('newListener', () => {
-          throw new Error('no listener');
-        }),
+      (unwilling) => unwilling.on('newListener', () => refuse('listener')),
       { message: 'no listener' },
+    ],
+    [
+      'lets nobody listen to its end, nor cease to',
+      (unwilling) =>
+        unwilling
+          .on('removeListener', () => refuse('removeListener'))
+          .on('newListener', (event) => event === 'close' && refuse(event)),
+      { message: 'no close' },
     ],
   ]) {
     it(`attaches to no server of a list if one of them ${what}, nor when it is tried again`, () => {

@@ -105,6 +105,7 @@ class Attachment {
       for (const attachment of attached) attachment.detach(user);
       throw error;
     }
+    for (const attachment of attached) attachment.#termination?.joined(user);
     return attached;
   }
 
@@ -115,7 +116,6 @@ class Attachment {
   static #attach(server, user) {
     const attachment = attachments.get(server) ?? new Attachment(server);
     attachment.users.add(user);
-    attachment.#termination?.joined(user);
     return attachment;
   }
 
@@ -128,8 +128,10 @@ class Attachment {
     try {
       this.#listen();
     } catch (error) {
-      // The server is frozen, or somebody's `newListener` throws.
-      this.#takeOff();
+      // The server is frozen, or somebody's `newListener` throws, and `removeListener` may do so, too.
+      try {
+        this.#takeOff();
+      } catch {}
       throw error;
     }
   }

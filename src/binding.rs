@@ -218,7 +218,7 @@ pub fn found(key: u32, transport: Transport, far: Option<i32>, age: f64, gap: f6
     with_driver(key, |driver| to_u32(driver.found(transport.into(), far, milliseconds(age), milliseconds(gap))))
 }
 
-/// So many connections are quiet, besides those that are known; so many of these have never been used.
+/// So many connections are quiet, besides those that are known.
 #[napi(catch_unwind)]
 pub fn quiet(key: u32, quiet: u32) -> Result<Actions> {
     event(key, |driver| driver.quiet(quiet))

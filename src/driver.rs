@@ -100,7 +100,7 @@ impl Driver {
         self.drain.handle_found(transport, distance(far), used, rhythm)
     }
 
-    /// So many connections are quiet, and so many of these have never been used.
+    /// So many connections are quiet.
     pub fn quiet(&mut self, quiet: u32) {
         self.drain.handle_quiet(quiet, now());
     }

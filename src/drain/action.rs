@@ -37,8 +37,8 @@ pub enum Action {
     Close(ConnectionId),
     /// The same under TLS: send `close_notify` and FIN, then linger for the peer's own `close_notify`.
     CloseNotify(ConnectionId),
-    /// Close so many of the quiet connections, those never used last, but not those on which bytes have
-    /// come, and call [`Drain::handle_quiet_closed`].
+    /// Close so many of the quiet connections, but not those on which bytes have come, and call
+    /// [`Drain::handle_quiet_closed`].
     CloseQuiet(u32),
     /// Close all quiet connections at once, and call [`Drain::handle_quiet_closed`].
     DestroyQuiet,

@@ -184,31 +184,36 @@ impl Connection {
 
     /// Until when a request may come under load, in its own rhythm or because the pool that it belongs to comes to it.
     pub(super) fn taken_up_until(&self, now: Instant) -> Instant {
-        let taken_up = now + self.distance.taken_up_within();
+        let taken_up = now + self.distance.speaks_within();
         self.in_rhythm_until().max(self.accepted_until).map_or(taken_up, |until| until.max(taken_up))
     }
 
-    /// Until when a request is to be expected, if one was when idle connections were `due` to be parted with. Its rhythm, and
-    /// that it was never used, need not count.
-    pub(super) fn expected_until(&self, by_rhythm: bool, due: Instant, now: Instant) -> Option<Instant> {
-        let unused = if self.used { None } else { Some(now + self.distance.speaks_within()) };
-        // The handshake of TLS before 1.3 ends a round trip before a request can follow.
-        let secured = unused.filter(|_| self.distance.is_far() && self.transport == Transport::Tls);
-        let expected = if by_rhythm { self.in_rhythm_until().max(unused) } else { secured };
-        expected.max(self.accepted_until).filter(|&until| until > due)
+    /// Until when a request may come from who was accepted during this termination, or has yet to begin to speak.
+    pub(super) fn expected_until(&self, now: Instant) -> Option<Instant> {
+        self.in_rhythm_until().max(self.unused_until(now)).max(self.accepted_until)
+    }
+
+    /// The same if rhythm does not count, nor that the connection was never used, unless the handshake of TLS before 1.3 may have
+    /// ended just now: that is a round trip before a request can follow.
+    pub(super) fn secured_until(&self, now: Instant) -> Option<Instant> {
+        let is_far_over_tls = self.distance.is_far() && self.transport == Transport::Tls;
+        self.unused_until(now).filter(|_| is_far_over_tls).max(self.accepted_until)
+    }
+
+    fn unused_until(&self, now: Instant) -> Option<Instant> {
+        (!self.used).then(|| now + self.distance.speaks_within())
     }
 
     fn in_rhythm_until(&self) -> Option<Instant> {
         self.rhythm.map(|rhythm| rhythm.holds_until(self.distance))
     }
 
-    /// Until when another request is to be expected, if the client has just been answered and was told nothing; `loaded` says
-    /// that the server is under load.
-    pub(super) fn asks_again_until(&self, loaded: bool, now: Instant) -> Instant {
-        let rhythm = self.rhythm.filter(|rhythm| rhythm.has_gap() && loaded);
-        let in_rhythm = rhythm.map(|rhythm| rhythm.goes_on_until(now, self.distance));
-        let at_once = now + self.distance.asks_again_within();
-        in_rhythm.map_or(at_once, |until| until.max(at_once))
+    /// Until when another request is to be expected, if the client has just been answered and was told nothing.
+    pub(super) fn asks_again_until(&self, under_load: bool, now: Instant) -> Instant {
+        match self.rhythm.filter(|rhythm| under_load && rhythm.has_gap()) {
+            Some(rhythm) => rhythm.goes_on_until(now, self.distance).max(now + self.distance.speaks_within()),
+            None => now + self.distance.asks_again_within(),
+        }
     }
 
     /// Whether FIN has left, or is bound to: no further answer reaches the peer.

@@ -55,11 +55,6 @@ impl Distance {
         SPEAKS_WITHIN + self.round_trip()
     }
 
-    /// How long an idle connection is kept under load at least: as others close, the pool that it belongs to may come to it.
-    pub(super) fn taken_up_within(self) -> Duration {
-        self.speaks_within().min(self.lengthened(RHYTHM_AT_MOST))
-    }
-
     pub(super) fn asks_again_within(self) -> Duration {
         match self {
             Self::Near => ASKS_AGAIN_WITHIN,

@@ -24,18 +24,19 @@ impl Drain {
         idle.retain(|&id| self.connections[id].is_idle());
         match self.keep_alive {
             KeepAlive::Auto if self.is_under_load(due) => {
-                let from_there = self.clients_come_from.unwrap_or_default();
-                self.quiet_until = Some(now + from_there.taken_up_within());
+                self.was_loaded = true;
+                // Where each of them comes from, nobody has looked.
+                self.quiet_until = self.distances().map(|distance| now + distance.speaks_within()).max();
                 for id in idle {
                     let until = self.connections[id].taken_up_until(now);
                     self.keep_until(id, Some(until), now);
                 }
             }
             KeepAlive::Auto => {
-                self.quiet_until = None;
                 for id in idle {
-                    let expected = self.expected_until(id, false, due, now);
-                    self.keep_until(id, expected, now);
+                    let secured = self.connections[id].secured_until(now);
+                    let until = self.excuse_if_expected(id, secured, due, now);
+                    self.keep_until(id, until, now);
                 }
             }
             KeepAlive::For(length) => {
@@ -43,7 +44,8 @@ impl Drain {
                 let window = Window { began: now, length, quiet: self.quiet, known: idle.len() };
                 for (place, id) in idle.into_iter().enumerate() {
                     // Whoever is in rhythm is not sent away earlier than that asks for.
-                    let expected = self.expected_until(id, true, due, now).min(Some(window.end()));
+                    let expected = self.connections[id].expected_until(now);
+                    let expected = self.excuse_if_expected(id, expected, due, now).min(Some(window.end()));
                     let until = expected.max(Some(window.closes_known(place)));
                     self.keep_until(id, until.max(self.connections[id].accepted_until), now);
                 }
@@ -52,9 +54,15 @@ impl Drain {
         }
     }
 
-    /// Until when a request is to be expected on a connection, if one was when idle ones were `due` to be parted with.
-    fn expected_until(&mut self, id: ConnectionId, by_rhythm: bool, due: Instant, now: Instant) -> Option<Instant> {
-        let expected = self.connections[id].expected_until(by_rhythm, due, now)?;
+    /// Until when a request is `expected` on a connection, if one still was when idle ones were `due` to be parted with.
+    fn excuse_if_expected(
+        &mut self,
+        id: ConnectionId,
+        expected: Option<Instant>,
+        due: Instant,
+        now: Instant,
+    ) -> Option<Instant> {
+        let expected = expected.filter(|&until| until > due)?;
         // Who has more time anyway may need to be excused later.
         let until = if now + HELD_UP_GETS > expected { self.connections[id].excuse(due, now) } else { None };
         Some(expected).max(until)
@@ -67,7 +75,7 @@ impl Drain {
         self.is_under_load(now) || self.come_from_afar()
     }
 
-    /// Whether the server is under load, so that idle connections are waited for, or was when the delay was over.
+    /// Whether the server is under load, so that idle connections are waited for, or was earlier in this termination.
     fn is_under_load(&self, now: Instant) -> bool {
         self.was_loaded || self.is_loaded(now)
     }
@@ -84,7 +92,7 @@ impl Drain {
     pub(super) fn part_with_answered(&mut self, id: ConnectionId, late: bool, now: Instant) {
         let asks_again_until = match self.keep_alive {
             KeepAlive::For(_) => self.window.map(Window::end),
-            KeepAlive::Auto => Some(self.connections[id].asks_again_until(self.is_loaded(now), now)),
+            KeepAlive::Auto => Some(self.connections[id].asks_again_until(self.is_under_load(now), now)),
         };
         let until = if late { None } else { asks_again_until.max(self.connections[id].accepted_until) };
         match until {

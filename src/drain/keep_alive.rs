@@ -16,19 +16,19 @@
 //!    pool that uses first what it has used last, as those of nginx and Go do: the closes of the others are what brings it
 //!    into use, however long it has been idle.
 //! 4. One that was busy, and whose answer could not say close because its head had left, is kept for [`ASKS_AGAIN_WITHIN`]
-//!    after the end of that answer: agents have requests that wait for a connection to be free. If it was in rhythm,
-//!    the end counts as its last request. Nobody is kept like that twice.
+//!    after the end of that answer: agents have requests that wait for a connection to be free. If it has had several, the
+//!    end counts as its last request, and 1 and 3 hold. One on which a single download has ended is done, and its client
+//!    sees its end by that of the connection. Nobody is kept like that twice.
 //! 5. But if no more than [`FEW`] connections are busy, in rhythm by a gap of their own or just accepted, and all of them
 //!    come from this machine, 1 and 3 do not hold: that is a test's teardown, whose clients are done, and not a server
-//!    under load. From another machine, a single request is a rhythm, too. Load is looked for twice: when the delay is over,
-//!    and when idle connections are parted with. Either will do.
-//! 6. What counts for 1 and 5 is the time at which the delay was to be over. If it is found late, those who were in rhythm
-//!    then are kept a little longer; see [`patience`](super::patience).
+//!    under load. From another machine, a single request is a rhythm, too. Load is looked for when the delay is over, when idle
+//!    connections are parted with, and when one becomes idle later. If there was some once, there is to the end.
+//! 6. What counts for 5 is the time at which the delay was to be over, even if it is found late.
 //! 7. What a peer on another machine sends is on its way for a while, and may have to be sent once more, which TCP
 //!    does after a round trip and 200 ms. So it has [`SPEAKS_WITHIN`] where it would have less by 1 or 4, and a round trip
-//!    more; and over TLS it has that by 3 without load, too, as a handshake before TLS 1.3 ends here a round trip before a
-//!    request can follow. The further away it is, the longer it is in rhythm, for twice as long at most, and a second: see
-//!    [`distance`](super::distance).
+//!    more; and over TLS it has that by 3 without load, too, if it has yet to ask for the first time, as a handshake before TLS 1.3
+//!    ends here a round trip before a request can follow. The further away it is, the longer it is in rhythm, for twice as long at
+//!    most, and a second: see [`distance`](super::distance).
 //! 8. Without load, all others are closed at once.
 //!
 //! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is

@@ -138,8 +138,8 @@ pub struct Drain {
     /// Whether the server has yet to say that it has closed, which it does not if it listens again.
     closing_server: bool,
     keep_alive: KeepAlive,
-    /// Whether there was load when the delay was over. Who was busy then may have been told to go, and be gone, before it
-    /// is decided what becomes of the others.
+    /// Whether there was load when the delay was over, or when idle connections were parted with. Who was busy then may have been
+    /// told to go, and be gone, before it is decided what becomes of the others.
     was_loaded: bool,
     /// The window in which idle connections are kept, if it has a fixed length.
     window: Option<Window>,
@@ -306,8 +306,13 @@ impl Drain {
 
     /// Until when those who connect now may be waited for.
     fn accepts_until(&self, now: Instant) -> Instant {
-        let known = self.connections.iter().map(|(_, connection)| connection.distance).chain(self.clients_come_from);
-        now + ACCEPT_AT_MOST + known.map(Distance::shakes_hands_within).max().unwrap_or_default()
+        now + ACCEPT_AT_MOST + self.distances().map(Distance::shakes_hands_within).max().unwrap_or_default()
+    }
+
+    /// How far away clients are, by those that are known, and those of whom no more is known than that they came.
+    fn distances(&self) -> impl Iterator<Item = Distance> {
+        let known = self.connections.iter().map(|(_, connection)| connection.distance);
+        known.chain([self.clients_come_from.unwrap_or_default()])
     }
 
     /// No further connection reaches the listener.

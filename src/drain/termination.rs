@@ -281,6 +281,7 @@ impl Drain {
         self.to_close.clear();
         self.window = None;
         self.quiet_until = None;
+        self.was_loaded = false;
         self.report.duration = self.began.take().map_or(Duration::ZERO, |began| now.saturating_duration_since(began));
         self.actions.push_back(Action::Announce(Milestone::Terminated));
         self.actions.push_back(Action::Resolve);

@@ -1,6 +1,7 @@
 //! Scenes played against the machine in virtual time: each names what a termination promises.
 
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN};
+use super::distance::ROUND_TRIP_AT_MOST;
 use super::idle::CLOSES_PER_TURN;
 use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, RHYTHM_FROM_AFAR_AT_MOST, SPEAKS_WITHIN};
 use super::listener::ACCEPT_AT_MOST;
@@ -1120,10 +1121,10 @@ fn nobody_was_held_up_by_a_busy_loop() {
 }
 
 #[test]
-fn who_was_in_rhythm_when_the_delay_was_over_is_kept_though_that_was_found_late() {
+fn there_is_load_if_there_was_when_the_delay_was_over_though_that_is_found_late() {
     let mut scene = Scene::new();
     let plan = Plan { delay: SECOND, timeout: None, keep_alive: KeepAlive::Auto, observed: false };
-    // Out of rhythm after 320 ms, as the last one is when the delay is over.
+    // Out of rhythm after 320 ms, as all of them are when that is found, and the last one when it is over.
     let ids = [0, 0, 0, 0, 320].map(|age| {
         let last = scene.now + SECOND - age * MILLISECOND;
         scene.drain.handle_found(
@@ -1358,12 +1359,12 @@ fn where_nobody_knows_who_waits_two_turns_without_anybody_are_enough() {
 }
 
 /// A connection in rhythm whose answer has begun, in a crowd of others, and all of them drain.
-fn scene_with_an_answer_begun(keep_alive: KeepAlive) -> (Scene, ConnectionId) {
+fn scene_with_an_answer_begun(keep_alive: KeepAlive, gap: Option<Duration>, others: usize) -> (Scene, ConnectionId) {
     let mut scene = Scene::new();
-    let rhythm = Some(Rhythm { last: scene.now, gap: Some(Duration::from_millis(20)) });
+    let rhythm = Some(Rhythm { last: scene.now, gap });
     let id = scene.drain.handle_found(Transport::Plain, Distance::Near, true, rhythm);
     scene.start(id, false);
-    for _ in 0..=FEW {
+    for _ in 0..others {
         let other = scene.drain.handle_found(Transport::Plain, Distance::Near, true, None);
         scene.start(other, false);
     }
@@ -1376,10 +1377,10 @@ fn scene_with_an_answer_begun(keep_alive: KeepAlive) -> (Scene, ConnectionId) {
 
 #[test]
 fn who_was_answered_and_not_told_to_go_may_ask_once_more() {
-    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto);
+    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto, Some(MILLISECOND), FEW);
     scene.now += SECOND;
     assert_eq!(scene.finish(id, KEPT_ALIVE), []);
-    scene.now += Duration::from_millis(100);
+    scene.now += 200 * MILLISECOND;
     assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
     // If its handler has said otherwise, it is not kept a second time.
     assert_eq!(scene.finish(id, Finished { late: true, ..KEPT_ALIVE }), [Action::End(id)]);
@@ -1456,7 +1457,6 @@ fn a_connection_from_afar_is_in_rhythm_for_longer_the_further_it_comes_from() {
         (far(80), 200, 1_000),
         (far(300), 200, 1_000),
         (far(300), 20, 550),
-        (far(5_000), 20, 1_000),
     ] {
         let mut scene = Scene::new();
         let rhythm = Some(Rhythm { last: scene.now, gap: Some(gap * MILLISECOND) });
@@ -1539,11 +1539,60 @@ fn handshakes_are_waited_for_as_long_as_the_way_to_the_furthest_client() {
 
 #[test]
 fn who_was_answered_and_not_told_to_go_is_closed_when_it_has_stopped_asking() {
-    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto);
-    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
-    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + keep_alive::GAPS * Duration::from_millis(20)));
-    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::For(Duration::ZERO));
+    for (gap, others, kept) in [
+        (Some(40 * MILLISECOND), FEW, keep_alive::GAPS * 40 * MILLISECOND),
+        (Some(20 * MILLISECOND), FEW, SPEAKS_WITHIN),
+        (None, FEW, ASKS_AGAIN_WITHIN),
+        (Some(40 * MILLISECOND), 0, ASKS_AGAIN_WITHIN),
+        (None, 0, ASKS_AGAIN_WITHIN),
+    ] {
+        let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto, gap, others);
+        scene.now += SECOND;
+        assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + kept), "{gap:?} and {others} others");
+    }
+    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::For(Duration::ZERO), None, FEW);
     assert_eq!(scene.finish(id, KEPT_ALIVE), [Action::End(id)]);
+}
+
+#[test]
+fn it_is_under_load_also_if_the_others_have_gone_since() {
+    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto, Some(MILLISECOND), FEW);
+    for other in id + 1..=id + FEW {
+        assert_eq!(scene.finish(other, ANSWERED), []);
+        scene.close(other);
+    }
+    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SPEAKS_WITHIN));
+}
+
+#[test]
+fn who_has_ended_a_handshake_has_no_less_time_under_load_than_without() {
+    for round_trip in [Duration::ZERO, ROUND_TRIP, 10 * SECOND] {
+        for others in [0, FEW + 1] {
+            let mut scene = Scene::new();
+            for _ in 0..others {
+                scene.active(Transport::Plain, 1);
+            }
+            scene.drain.handle_found(Transport::Tls, Distance::Far { round_trip }, false, None);
+            scene.terminate_by_rhythm();
+            let until = scene.now + SPEAKS_WITHIN + round_trip.min(ROUND_TRIP_AT_MOST);
+            assert_eq!(scene.drain.poll_timeout(), Some(until), "{round_trip:?}, {others} others");
+        }
+    }
+}
+
+#[test]
+fn quiet_ones_have_as_long_under_load_as_the_furthest_that_is_known() {
+    for (found, came_from) in [(FAR[1], FAR[0]), (FAR[0], FAR[1])] {
+        let mut scene = Scene::new();
+        scene.drain.handle_came_from(came_from);
+        scene.drain.handle_quiet(1, scene.now);
+        let id = scene.drain.handle_found(Transport::Plain, found, true, None);
+        scene.start(id, false);
+        scene.terminate_by_rhythm();
+        assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SPEAKS_WITHIN + ROUND_TRIP), "{found:?}");
+    }
 }
 
 /// A scene in which three wait to be accepted.

@@ -151,14 +151,14 @@ impl World {
         let Some(termination) = self.termination.as_ref().filter(|termination| termination.parting.is_some()) else {
             return;
         };
-        let (loaded, window) = (self.is_loaded(self.now), termination.window_ends());
+        let (loaded, window) = (termination.was_loaded || self.is_loaded(self.now), termination.window_ends());
         let peer = peer_of(&mut self.open, socket);
         // The end of the answer counts as its last request.
         let gap = peer.rhythm.filter(|_| loaded).and_then(|rhythm| rhythm.gap);
         let rhythm = gap.map(|gap| peer.rhythm_ends(self.now, Some(gap)));
-        let at_once = match peer.distance {
-            Distance::Near => self.now + ASKS_AGAIN_WITHIN,
-            Distance::Far { .. } => self.now + SPEAKS_WITHIN + peer.round_trip(),
+        let at_once = match (gap, peer.distance) {
+            (None, Distance::Near) => self.now + ASKS_AGAIN_WITHIN,
+            _ => self.now + SPEAKS_WITHIN + peer.round_trip(),
         };
         peer.untold_until = window.or(rhythm.max(Some(at_once)));
     }

@@ -62,7 +62,6 @@ struct World {
     /// The connection that is just closing: the last that is asked for it, is asked then.
     closing: Option<Peer>,
     closed: Vec<Peer>,
-    /// Those that were never used come last.
     quiet: Vec<Quiet>,
     tasks: u32,
     listening: bool,
@@ -252,12 +251,16 @@ impl World {
 
     /// Until when those who connect now may be waited for.
     fn accepts_until(&self) -> Instant {
-        let known = self.open.values().filter(|peer| peer.id.is_some()).map(|peer| peer.distance).chain(self.came_from);
-        let handshakes = known.map(|distance| match distance {
+        let handshakes = self.distances().map(|distance| match distance {
             Distance::Far { round_trip: Duration::ZERO } => ROUND_TRIP_IF_UNKNOWN,
             _ => peer::round_trip(distance),
         });
         self.now + ACCEPT_AT_MOST + handshakes.max().unwrap_or_default()
+    }
+
+    /// How far away those are who are known, and those who came otherwise.
+    fn distances(&self) -> impl Iterator<Item = Distance> {
+        self.open.values().filter(|peer| peer.id.is_some()).map(|peer| peer.distance).chain(self.came_from)
     }
 
     fn sockets(&self, wanted: impl Fn(&Peer) -> bool) -> Vec<Socket> {

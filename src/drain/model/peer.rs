@@ -225,13 +225,6 @@ pub(super) struct Quiet {
     pub(super) looked_at: bool,
 }
 
-/// How long an idle connection from there is kept under load at least.
-pub(super) fn taken_up_within(distance: Distance) -> Duration {
-    let round_trip = round_trip(distance);
-    let at_most = (RHYTHM_AT_MOST + round_trip * 50).min(RHYTHM_FROM_AFAR_AT_MOST);
-    (SPEAKS_WITHIN + round_trip).min(at_most)
-}
-
 /// How much longer it takes from there.
 pub(super) fn round_trip(distance: Distance) -> Duration {
     match distance {

@@ -375,7 +375,7 @@ impl Termination {
     fn keeps_until(&self, peer: &Peer) -> Option<Instant> {
         let parting = self.parting?;
         let expected = if peer.idle_at_parting && parting.loaded {
-            peer.in_rhythm_until().max(Some(parting.at + peer::taken_up_within(peer.distance)))
+            peer.in_rhythm_until().max(Some(parting.at + SPEAKS_WITHIN + peer.round_trip()))
         } else {
             parting.secured_until(peer)
         };

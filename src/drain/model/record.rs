@@ -107,7 +107,7 @@ impl Termination {
         let parting = self.parting.filter(|_| self.keep_alive == KeepAlive::Auto)?;
         let in_rhythm = peer.in_rhythm_until().filter(|&until| until > parting.due);
         let expected = if peer.idle_at_parting && parting.loaded {
-            in_rhythm.max(Some(parting.at + peer::taken_up_within(peer.distance)))
+            in_rhythm.max(Some(parting.at + SPEAKS_WITHIN + peer.round_trip()))
         } else {
             parting.secured_until(peer)
         };

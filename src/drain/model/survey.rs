@@ -109,7 +109,7 @@ impl World {
             at: self.now,
             loaded: self.is_loaded(due) || self.termination.as_ref().is_some_and(|termination| termination.was_loaded),
             idle: self.sockets(Peer::is_idle).len() + self.quiet.len(),
-            quiet_until: self.now + peer::taken_up_within(self.came_from.unwrap_or_default()),
+            quiet_until: self.now + SPEAKS_WITHIN + self.distances().map(peer::round_trip).max().unwrap_or_default(),
         };
         self.drain.handle_surveyed(all, self.now);
         if let Some(termination) = &mut self.termination
@@ -117,6 +117,7 @@ impl World {
             && all
         {
             termination.parting = Some(parting);
+            termination.was_loaded = parting.loaded;
             for peer in self.open.values_mut() {
                 peer.idle_at_parting = peer.is_idle();
                 let expected = termination.expects_until(peer);

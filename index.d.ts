@@ -274,7 +274,7 @@ export interface CutRequest {
  * A second signal exits with 1 at once. What failed, and what was still running when the process had to be ended, is
  * said on stderr.
  *
- * Only this call installs listeners on `process` to stay, for these signals and, with `onError`, for `uncaughtException`. Make
+ * Only this call installs listeners on `process` that stay, for these signals and, with `onError`, for `uncaughtException`. Make
  * one for a process, in its main thread: workers hear no signals, and `process.exit()` ends only the worker there.
  *
  * On Windows, SIGINT is Ctrl+C in a terminal, SIGBREAK is Ctrl+Break, and SIGHUP is the closing of the terminal, which

@@ -431,7 +431,7 @@ it('its numbers are those of the machine and of the probe server', () => {
   const { RHYTHM_AT_LEAST, RHYTHM_AT_MOST, SPEAKS_WITHIN, ASKS_AGAIN_WITHIN, CROWD } = constants;
   const { ACCEPT_AT_MOST, HELD_UP_GETS, ROUND_TRIPS_IN_RHYTHM } = constants;
   for (const [text, phrase] of [
-    [prose, `for ${word('HEAR_OUT_AT_MOST')} seconds at most`],
+    [prose, `for ${word('HEAR_OUT_AT_MOST')} seconds and a round trip at most`],
     [prose, `is ${word('GAPS')} of its usual gaps old, which is taken as ${RHYTHM_AT_LEAST} ms at least`],
     [prose, `${RHYTHM_AT_LEAST} ms at least and ${RHYTHM_AT_MOST} ms at most`],
     [prose, `a single request has ${SPEAKS_WITHIN} ms for the next`],

@@ -3,7 +3,7 @@
 const { setImmediate, setTimeout } = require('./early').timers;
 const http1 = require('./http1');
 const { handlersEndOf } = require('./internals');
-const { isRead } = require('./unread');
+const { hasUnread } = require('./unread');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('./connection').Stream} Stream */
@@ -28,7 +28,7 @@ function ping({ accepted, session }, ponged) {
   // What has come with the acknowledgement, and behind it, is read first. TLS hands it on record by record, and Node sends what
   // waits behind each: the GOAWAY would leave between two of them, and nghttp2 ignore the requests in the second one. Another
   // turn reads what waits in the kernel, unless Node has ceased to read, which nobody waits for.
-  const heard = () => setImmediate(() => (isRead(accepted) ? ponged() : setImmediate(ponged)));
+  const heard = () => setImmediate(() => (hasUnread(accepted) ? setImmediate(ponged) : ponged()));
   // A session refuses to ping when it is closing, or has too many PINGs on the way (`maxOutstandingPings`).
   if (session === null || session.closed || session.destroyed || !session.ping(heard)) ponged();
 }

@@ -198,8 +198,7 @@ function parsePath(name, path) {
  */
 function parseNamed(name, value) {
   const object = parseObject(name, value);
-  if (Symbol.iterator in object)
-    throw invalidArgumentType(name, 'an object, by whose names each value is known', value);
+  if (Symbol.iterator in object) throw invalidArgumentType(name, 'an object of names and their values', value);
   return object;
 }
 

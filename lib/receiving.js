@@ -5,7 +5,7 @@ const { activeSockets, isParsed, responseOn } = require('./internals');
 const { Intake } = require('./intake');
 const { hasReceived } = require('./received');
 const { isFollowed } = require('./requests');
-const { isRead } = require('./unread');
+const { hasUnread } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
@@ -28,7 +28,7 @@ function intakeOf(connection) {
  * @param {Connection} connection
  */
 function isSilent(connection) {
-  if (!isRead(connection.accepted)) return false;
+  if (hasUnread(connection.accepted)) return false;
   if (intakeOf(connection).isSilent) return true;
   const { accepted, attachment, socket } = connection;
   const active = activeSockets(attachment.server);
@@ -45,7 +45,7 @@ function isSilent(connection) {
 function mayBeNothing(connection) {
   const { accepted, attachment, socket } = connection;
   if (isReceiving(connection, activeSockets(attachment.server))) return false;
-  return !isRead(accepted) || (socket !== accepted && intakeOf(connection).isAlmostSilent);
+  return hasUnread(accepted) || (socket !== accepted && intakeOf(connection).isAlmostSilent);
 }
 
 /**
@@ -96,7 +96,7 @@ function arrivingAfter(connection, request) {
     if (active?.has(connection.socket)) connection.intake = Intake.amidHead(connection);
     return Arriving.NextRequest;
   }
-  if (!isRead(connection.accepted)) return Arriving.NextRequest;
+  if (hasUnread(connection.accepted)) return Arriving.NextRequest;
   // While another one is in flight, Node's parser may be in the middle of its input.
   if (connection.newest === null) connection.intake = Intake.fromNow(connection);
   return Arriving.Nothing;

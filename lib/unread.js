@@ -58,8 +58,8 @@ function unreadOf(sockets) {
 }
 
 /** @param {Socket} socket */
-function isRead(socket) {
-  return unreadAmong([socket]) === null;
+function hasUnread(socket) {
+  return unreadAmong([socket]) !== null;
 }
 
-module.exports = { LOOKED_AT_TOGETHER, isRead, unreadAmong, unreadInKernel, unreadOf };
+module.exports = { LOOKED_AT_TOGETHER, hasUnread, unreadAmong, unreadInKernel, unreadOf };

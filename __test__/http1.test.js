@@ -278,6 +278,51 @@ for (const transport of transports) {
         );
       });
 
+      for (const [how, addOption] of [
+        ['by appendHeader()', (response) => response.appendHeader('Connection', 'other')],
+        [
+          'to what it finds there',
+          (response) => response.setHeader('Connection', `${response.getHeader('Connection')}, other`),
+        ],
+      ]) {
+        it(`does not say close before another request either if its handler adds a word ${how}`, async (test) => {
+          const added = gate();
+          const { server, terminator } = await serve(test, transport, async (request, response) => {
+            if (request.url === '/second') return void response.end('/second');
+            await once(server, 'terminating');
+            addOption(response);
+            added.open();
+            await once(server, 'request');
+            response.end('/first');
+          });
+          const client = await connect(transport, server);
+          const came = once(server, 'request');
+          await client.write(requestText('/first'));
+          await came;
+          const terminated = terminator.terminate();
+          server.emit('terminating');
+          await added.passed;
+          await client.write(requestText('/second'));
+          assert.equal(await client.ended, 'FIN');
+          assert.equal((await terminated).graceful, true);
+          assert.deepEqual(
+            client.answers.map(({ body, headers }) => [body, headers.connection]),
+            [
+              ['/first', 'other'],
+              ['/second', 'close'],
+            ],
+          );
+        });
+      }
+
+      it('says close if Node has refused to send that there is to be another protocol', async (test) => {
+        const client = await answeredDuring(test, (_request, response) => {
+          assert.throws(() => response.writeHead(101, { Connection: undefined }), TypeError);
+          response.writeHead(500).end();
+        });
+        assert.equal(client.answers[0].headers.connection, 'close');
+      });
+
       for (const [how, answer, expected] of [
         ['has another word for it', { Connection: 'upgrade', Upgrade: 'example' }, 'upgrade, close'],
         ['has more words for it', { Connection: ['Keep-Alive, other', 'upgrade'] }, 'other, upgrade, close'],

@@ -29,7 +29,7 @@ for (const transport of transports) {
     const client = new WebSocket(addressOf(server), trust);
     test.after(() => client.terminate());
     const [[serverClient]] = await Promise.all([connected, once(client, 'open')]);
-    return { terminator, client, serverClient };
+    return { server, terminator, client, serverClient };
   };
 
   /** A server that never answers its one client, beside a terminator that knows servers which only look like those of ws. */
@@ -65,6 +65,19 @@ for (const transport of transports) {
         assert.deepEqual(report.connections, { idle: 0, drained: 1, forced: 0 });
       });
     }
+
+    it('sends none for a terminator that was refused', async (test) => {
+      const { server, terminator, client, serverClient } = await serveWebSockets(test, { webSocketServers: [] });
+      const webSocketServers = [{ clients: new Set([serverClient]) }];
+      const terminated = terminator.terminate();
+      await turn();
+      assert.equal(server.listening, false);
+      const servers = [server, Object.freeze(transport.createServer({}, () => {}))];
+      assert.throws(() => createHttpTerminator({ server: servers, webSocketServers }), TypeError);
+      assert.equal(serverClient.readyState, WebSocket.OPEN);
+      client.close(1000);
+      await terminated;
+    });
 
     it('sends one to a client that is accepted later, too', async (test) => {
       const server = transport.createServer({}, () => {});

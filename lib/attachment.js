@@ -102,7 +102,7 @@ class Attachment {
     try {
       for (const server of servers) attached.push(Attachment.#attach(server, user));
     } catch (error) {
-      for (const attachment of attached) attachment.detach(user);
+      for (const attachment of attached) errorsOf(() => attachment.detach(user));
       throw error;
     }
     for (const attachment of attached) attachment.#termination?.joined(user);
@@ -129,9 +129,7 @@ class Attachment {
       this.#listen();
     } catch (error) {
       // The server is frozen, or somebody's `newListener` throws, and `removeListener` may do so, too.
-      try {
-        this.#takeOff();
-      } catch {}
+      errorsOf(() => this.#takeOff());
       throw error;
     }
   }
@@ -511,13 +509,36 @@ class Attachment {
     attachments.delete(this.server);
     this.#unwatch();
     for (const connection of this.open) this.forget(connection);
-    for (const [event, listener] of this.#listeners) this.server.removeListener(event, listener);
-    for (const event of HIJACKING_EVENTS) this.server.removeListener(event, this.#hijacked);
-    this.#unfollow();
-    this.server.removeListener('secureConnection', this.#secured);
-    this.server.removeListener('request', onRequest);
-    this.server.removeListener('session', this.#sessionOpened);
-    this.server.removeListener('stream', this.#streamOpened);
+    this.#isFollowing = false;
+    /** @type {[event: string, listener: (...args: any[]) => void][]} */
+    const listeners = [
+      ...this.#listeners,
+      ['upgrade', this.#hijacked],
+      ['connect', this.#hijacked],
+      ['connection', this.#opened],
+      ['secureConnection', this.#secured],
+      ['request', onRequest],
+      ['session', this.#sessionOpened],
+      ['stream', this.#streamOpened],
+    ];
+    // Somebody's `removeListener` may throw, when the listener is gone.
+    const errors = listeners.flatMap((listener) => errorsOf(() => this.server.removeListener(...listener)));
+    if (errors.length > 0) throw errors[0];
+  }
+}
+
+/**
+ * What a step throws that must not keep others from being taken.
+ *
+ * @param {() => void} step
+ * @returns {unknown[]}
+ */
+function errorsOf(step) {
+  try {
+    step();
+    return [];
+  } catch (error) {
+    return [error];
   }
 }
 

@@ -42,9 +42,10 @@ function overrule(request) {
   const writeHead = /** @type {(...head: any[]) => any} */ (response.writeHead);
   /** @param {any[]} head */
   response.writeHead = function (status, ...head) {
-    if (Number(status) === SWITCHING_PROTOCOLS) keepAlive(request);
-    const close = request.closeHeader !== null && !response.headersSent;
+    const isOurs = request.closeHeader !== null && !response.headersSent;
+    const close = isOurs && Number(status) !== SWITCHING_PROTOCOLS;
     if (close) response.setHeader('Connection', withClose(response.getHeader('Connection')));
+    else if (isOurs) unsayClose(request);
     return writeHead.call(this, status, ...head.map((fields) => foldFields(fields, close)));
   };
 }
@@ -54,9 +55,16 @@ function overrule(request) {
  * @returns {string} the same list, which says close
  */
 function withClose(value) {
+  return [...otherOptions(value), 'close'].join(', ');
+}
+
+/**
+ * @param {unknown} value of the same
+ * @returns {string[]} what it says besides of whether the connection closes
+ */
+function otherOptions(value) {
   const options = String(value ?? '').split(',');
-  const others = options.map((option) => option.trim()).filter((option) => !/^(|close|keep-alive)$/i.test(option));
-  return [...others, 'close'].join(', ');
+  return options.map((option) => option.trim()).filter((option) => !/^(|close|keep-alive)$/i.test(option));
 }
 
 /**
@@ -91,18 +99,23 @@ function sayKeepAlive(connection) {
   for (const request of connection.pipelined) keepAlive(request);
 }
 
+/** @param {import('./connection').Request} request */
+function keepAlive(request) {
+  if (request.closeHeader === null || request.response.headersSent) return;
+  unsayClose(request);
+  request.closeHeader = null;
+}
+
 /**
- * Has the answer say again what it did before, unless its handler has said something else since.
+ * Has the answer say again what it said of the connection before, or what its handler says now, but for our close.
  *
  * @param {import('./connection').Request} request
  */
-function keepAlive(request) {
-  const { closeHeader, connectionHeader, response } = request;
-  if (closeHeader === null || response.headersSent) return;
-  request.closeHeader = null;
+function unsayClose({ closeHeader, connectionHeader, response }) {
+  const value = response.getHeader('Connection');
+  const unsaid = value === closeHeader ? connectionHeader : otherOptions(value).join(', ');
   // To remove the field would have Node say nothing of it.
-  if (response.getHeader('Connection') === closeHeader)
-    response.setHeader('Connection', connectionHeader ?? 'keep-alive');
+  response.setHeader('Connection', unsaid || 'keep-alive');
 }
 
 /**

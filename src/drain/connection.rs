@@ -188,13 +188,13 @@ impl Connection {
         self.in_rhythm_until().max(self.accepted_until).map_or(taken_up, |until| until.max(taken_up))
     }
 
-    /// Until when a request may come from who was accepted during this termination, or has yet to begin to speak.
+    /// Until when a request may come, in its rhythm, or because it was accepted during this termination or has never been used.
     pub(super) fn expected_until(&self, now: Instant) -> Option<Instant> {
         self.in_rhythm_until().max(self.unused_until(now)).max(self.accepted_until)
     }
 
-    /// The same if rhythm does not count, nor that the connection was never used, unless the handshake of TLS before 1.3 may have
-    /// ended just now: that is a round trip before a request can follow.
+    /// The same where rhythm does not count, nor that the connection was never used, unless the handshake of TLS before 1.3 may
+    /// have ended just now: that is a round trip before a request can follow.
     pub(super) fn secured_until(&self, now: Instant) -> Option<Instant> {
         let is_far_over_tls = self.distance.is_far() && self.transport == Transport::Tls;
         self.unused_until(now).filter(|_| is_far_over_tls).max(self.accepted_until)

@@ -75,7 +75,8 @@ impl Drain {
         self.is_under_load(now) || self.come_from_afar()
     }
 
-    /// Whether the server is under load, so that idle connections are waited for, or was earlier in this termination.
+    /// Whether the server is under load, so that idle connections are waited for, or was when the delay was over or idle ones were
+    /// parted with.
     fn is_under_load(&self, now: Instant) -> bool {
         self.was_loaded || self.is_loaded(now)
     }

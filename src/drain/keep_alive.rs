@@ -22,13 +22,15 @@
 //! 5. But if no more than [`FEW`] connections are busy, in rhythm by a gap of their own or just accepted, and all of them
 //!    come from this machine, 1 and 3 do not hold: that is a test's teardown, whose clients are done, and not a server
 //!    under load. From another machine, a single request is a rhythm, too. Load is looked for when the delay is over, when idle
-//!    connections are parted with, and when one becomes idle later. If there was some once, there is to the end.
-//! 6. What counts for 5 is the time at which the delay was to be over, even if it is found late.
+//!    connections are parted with, and if there was some at either, there is to the end; and once more when one becomes
+//!    idle later.
+//! 6. Where the end of the delay is found late, what counts for 5 is the time at which it was to be.
 //! 7. What a peer on another machine sends is on its way for a while, and may have to be sent once more, which TCP
 //!    does after a round trip and 200 ms. So it has [`SPEAKS_WITHIN`] where it would have less by 1 or 4, and a round trip
 //!    more; and over TLS it has that by 3 without load, too, if it has yet to ask for the first time, as a handshake before TLS 1.3
-//!    ends here a round trip before a request can follow. The further away it is, the longer it is in rhythm, for twice as long at
-//!    most, and a second: see [`distance`](super::distance).
+//!    ends here a round trip before a request can follow. Where those that nobody has looked at come from is not known: under
+//!    load they are kept as long as the furthest that is known. The further away a peer is, the longer it is in rhythm: up to
+//!    twice as long, and at most a second; see [`distance`](super::distance).
 //! 8. Without load, all others are closed at once.
 //!
 //! Eight gaps, as of requests that come at random with a mean gap of their own, one in three thousand is

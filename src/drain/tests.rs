@@ -1567,6 +1567,25 @@ fn it_is_under_load_also_if_the_others_have_gone_since() {
 }
 
 #[test]
+fn it_is_under_load_also_if_the_others_have_come_since_the_delay_was_over() {
+    let mut scene = Scene::new();
+    let rhythm = Some(Rhythm { last: scene.now, gap: Some(MILLISECOND) });
+    let id = scene.drain.handle_found(Transport::Plain, Distance::Near, true, rhythm);
+    scene.start(id, false);
+    scene.terminate_keeping(KeepAlive::Auto, None);
+    scene.actions();
+    let others = [0; FEW].map(|_| scene.active(Transport::Plain, 1));
+    scene.turn();
+    assert_eq!(scene.drain.phase(), Phase::Draining);
+    for other in others {
+        assert_eq!(scene.finish(other, ANSWERED), []);
+        scene.close(other);
+    }
+    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
+    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SPEAKS_WITHIN));
+}
+
+#[test]
 fn who_has_ended_a_handshake_has_no_less_time_under_load_than_without() {
     for round_trip in [Duration::ZERO, ROUND_TRIP, 10 * SECOND] {
         for others in [0, FEW + 1] {

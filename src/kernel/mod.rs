@@ -17,7 +17,7 @@
 //! meanwhile is refused, and has not sent anything, so nothing is lost. Where the SYN can only be dropped, it is repeated, a
 //! second later at first, and then refused, or reaches whoever listens on that port next.
 //!
-//! Where that is refused, because others share the socket or for want of a privilege, [`Listener::watch`] counts all the
+//! Where [`Listener::hold`] fails, because others share the socket or for want of a privilege, [`Listener::watch`] counts all the
 //! same: the listener is then closed in a moment in which none waits.
 //!
 //! `waiting` does not count handshakes. Count them first: one that ends meanwhile is in the queue then. They end while the

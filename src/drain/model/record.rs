@@ -45,7 +45,7 @@ pub(super) struct Termination {
     /// Whether that was put off, as everything had been held up.
     pub(super) accepts_excused: bool,
     pub(super) parting: Option<Parting>,
-    /// Whether there was load when the delay was over.
+    /// Whether there was load when the delay was over, or when idle connections were parted with.
     pub(super) was_loaded: bool,
     /// When it must end, once the delay is over.
     pub(super) deadline: Option<Instant>,
@@ -105,9 +105,8 @@ impl Termination {
     /// Until when an idle connection is expected to have another request, unless that is left to a window.
     pub(super) fn expects_until(&self, peer: &Peer) -> Option<Instant> {
         let parting = self.parting.filter(|_| self.keep_alive == KeepAlive::Auto)?;
-        let in_rhythm = peer.in_rhythm_until().filter(|&until| until > parting.due);
         let expected = if peer.idle_at_parting && parting.loaded {
-            in_rhythm.max(Some(parting.at + SPEAKS_WITHIN + peer.round_trip()))
+            peer.in_rhythm_until().max(Some(parting.at + SPEAKS_WITHIN + peer.round_trip()))
         } else {
             parting.secured_until(peer)
         };

@@ -72,7 +72,8 @@ fn filter(listener: &TcpListener) -> io::Result<Listener> {
     Ok(listener)
 }
 
-/// Either hold, by itself and as it is where interfaces can't be left.
+/// Either hold, by itself and as it is where interfaces can't be left. That the first is not undone shows only where it could be,
+/// with CAP_NET_RAW, as root has it.
 const HOLDS: [fn(&TcpListener) -> io::Result<Listener>; 2] = [hold, filter];
 
 /// Has sent a SYN when it returns, and waits for nothing.

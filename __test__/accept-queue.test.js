@@ -112,7 +112,7 @@ it('the queue of a Unix domain socket is served', {
   test.after(() => fs.rmSync(directory, { recursive: true }));
   const server = http.createServer((_request, response) => response.end('answer to /'));
   test.after(() => closeEverything(server));
-  const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+  const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
   await once(server.listen(path.join(directory, 'socket')), 'listening');
   const crowd = await remoteCrowd(test, plain, server);
   crowd.connectWhileBlocked(3, requestText());

@@ -2,13 +2,15 @@
 
 const assert = require('node:assert/strict');
 const diagnosticsChannel = require('node:diagnostics_channel');
-const { once } = require('node:events');
+const { EventEmitter, once } = require('node:events');
 const http = require('node:http');
+const http2 = require('node:http2');
 const net = require('node:net');
 const { describe, it } = require('node:test');
+const tls = require('node:tls');
 const { createHttpTerminator } = require('..');
 const { addressOf, Client, connect, requestText } = require('./support/client');
-const { gatedHandler, serve, turn } = require('./support/server');
+const { gate, gatedHandler, serve, turn } = require('./support/server');
 const { closeEverything, transports } = require('./support/transports');
 
 const UPGRADE = { headers: { Connection: 'Upgrade', Upgrade: 'echo' } };
@@ -16,7 +18,12 @@ const SWITCHING = 'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUp
 
 for (const transport of transports) {
   describe(`a terminator attached over ${transport.name}`, () => {
-    it('writes no property on the server, its sockets, requests or responses', async (test) => {
+    it('writes no property on the server, its sockets, requests or responses, nor on what they inherit', async (test) => {
+      const prototypes = [
+        ...[http.Server, http2.Http2ServerResponse, net.Server, net.Socket, tls.TLSSocket, http.ServerResponse],
+        ...[http.IncomingMessage, http.OutgoingMessage, EventEmitter],
+      ].map(({ prototype }) => prototype);
+      const inherited = prototypes.map(Object.getOwnPropertyDescriptors);
       const keys = [];
       const observe = (server) => async (request, response) => {
         response.end();
@@ -35,6 +42,7 @@ for (const transport of transports) {
         client.socket.destroy();
       }
       assert.deepEqual(keys[1], keys[0]);
+      assert.deepEqual(prototypes.map(Object.getOwnPropertyDescriptors), inherited);
     });
 
     it('listens to nothing that changes how Node treats a request', async (test) => {
@@ -45,11 +53,15 @@ for (const transport of transports) {
         assert.equal(server.listenerCount(event), 0, event);
       }
       await once(server.listen(0, '127.0.0.1'), 'listening');
-      const { serverSocket } = await connect(transport, server);
+      const bareServer = transport.createServer({}, () => {});
+      test.after(() => closeEverything(bareServer));
+      await once(bareServer.listen(0, '127.0.0.1'), 'listening');
       // A listener for `data` would take the socket off Node's fast path.
-      const bare = await connectBare(test, transport);
-      for (const event of new Set([...bare.eventNames(), ...serverSocket.eventNames()])) {
-        assert.equal(serverSocket.listenerCount(event), bare.listenerCount(event), String(event));
+      const [sockets, bareSockets] = [await socketsOf(transport, server), await socketsOf(transport, bareServer)];
+      for (const [place, bare] of bareSockets.entries()) {
+        for (const event of new Set([...bare.eventNames(), ...sockets[place].eventNames()])) {
+          assert.equal(sockets[place].listenerCount(event), bare.listenerCount(event), String(event));
+        }
       }
     });
 
@@ -60,7 +72,7 @@ for (const transport of transports) {
         await client.write(requestText());
         await client.until(new RegExp(`(answer to /[^]*){${requests}}`));
         assert.equal(client.answers.at(-1).headers.connection, 'keep-alive');
-        assert.match(client.answers.at(-1).headers['keep-alive'], /timeout=60/);
+        assert.match(client.answers.at(-1).headers['keep-alive'], /timeout=300/);
       }
     });
 
@@ -208,7 +220,7 @@ for (const transport of transports) {
       await upgraded.until(/101/);
       while (half.serverSocket.bytesRead < 10) await turn();
 
-      const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
       test.after(() => closeEverything(server));
       const stats = terminator.stats();
       assert.deepEqual([stats.connections, stats.active, stats.requests], [7, 2, 2]);
@@ -230,6 +242,52 @@ for (const transport of transports) {
       const report = await terminated;
       assert.equal(report.graceful, true);
       assert.deepEqual(report.requests, { completed: 2, late: 1, cut: 0 });
+    });
+
+    it('are, too, where an answer has begun, half of another request has come, or an answer came before its body', async (test) => {
+      const [go, came] = [gate(), gate()];
+      const server = transport.createServer({ keepAliveTimeout: 300_000 }, async (request, response) => {
+        if (request.url === '/begun') {
+          response.write('one');
+          await go.passed;
+        } else if (request.url === '/early') {
+          came.open();
+        }
+        response.end('two');
+      });
+      await once(server.listen(0, '127.0.0.1'), 'listening');
+      const [begun, reused, early] = await Promise.all(
+        Array.from({ length: 3 }, () => connectInTurn(transport, server)),
+      );
+      await begun.write(requestText('/begun'));
+      await begun.until(/one/);
+      await reused.write(requestText());
+      await reused.until(/two/);
+      const { bytesRead } = reused.serverSocket;
+      await reused.write(requestText('/again').slice(0, 10));
+      await early.write(requestText('/early', { method: 'POST', headers: { 'Content-Length': 4 }, body: 'ha' }));
+      await came.passed;
+      await early.until(/two/);
+      while (reused.serverSocket.bytesRead < bytesRead + 10) await turn();
+
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
+      test.after(() => closeEverything(server));
+      const terminated = terminator.terminate();
+      go.open();
+      assert.equal(await begun.ended, 'FIN');
+      assert.deepEqual(
+        begun.answers.map(({ body, whole }) => [body, whole]),
+        [['onetwo', true]],
+      );
+      await reused.write(requestText('/again').slice(10));
+      assert.equal(await reused.ended, 'FIN');
+      assert.deepEqual(
+        reused.answers.map(({ headers }) => headers.connection),
+        ['keep-alive', 'close'],
+      );
+      await early.write('lf');
+      assert.equal(await early.ended, 'FIN');
+      assert.equal((await terminated).graceful, true);
     });
 
     describe('have every request answered that was pipelined on them', () => {
@@ -336,7 +394,7 @@ for (const transport of transports) {
 }
 
 /** Requests in flight on one connection, and a terminator that was created only then. */
-async function pipeline(test, transport, paths, options = { httpResponseTimeout: 60_000 }) {
+async function pipeline(test, transport, paths, options = { httpResponseTimeout: 300_000 }) {
   const { handler, arrived, open } = gatedHandler();
   const server = transport.createServer({}, handler);
   test.after(() => closeEverything(server));
@@ -355,13 +413,11 @@ async function pipeline(test, transport, paths, options = { httpResponseTimeout:
   }
 }
 
-async function connectBare(test, transport) {
-  const server = transport.createServer({}, () => {});
-  test.after(() => {
-    closeEverything(server);
-  });
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  return (await connect(transport, server)).serverSocket;
+/** What the server has of a connection: the socket that it was accepted with, and the one above it, or the same. */
+async function socketsOf(transport, server) {
+  const accepted = once(server, 'connection');
+  const { serverSocket } = await connect(transport, server);
+  return [(await accepted)[0], serverSocket];
 }
 
 let turns = Promise.resolve();

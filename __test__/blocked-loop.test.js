@@ -159,25 +159,24 @@ for (const transport of transports) {
       assert.deepEqual(report.requests, { completed: 1, late: 0, cut: 0 });
       assert.equal(report.graceful, true);
     });
+
+    it('keeps time while the loop is blocked for long', async (test) => {
+      const { handler, arrived } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: 50 });
+      const client = await connect(transport, server);
+      await client.write(requestText('/never'));
+      await arrived('/never');
+      const terminated = terminator.terminate();
+      block(200);
+      // The alarm has rung meanwhile, so the next turn of the loop is the last one.
+      await turn();
+      await turn();
+      assert.equal(client.serverSocket.destroyed, true);
+      await once(client.socket, 'close').catch(() => {});
+      assert.equal((await terminated).graceful, false);
+    });
   });
 }
-
-it('keeps time while the loop is blocked for long', async (test) => {
-  const { handler, arrived } = gatedHandler();
-  const [http] = transports;
-  const { server, terminator } = await serve(test, http, handler, { httpResponseTimeout: 50 });
-  const client = await connect(http, server);
-  await client.write(requestText('/never'));
-  await arrived('/never');
-  const terminated = terminator.terminate();
-  block(200);
-  // The alarm has rung meanwhile, so the next turn of the loop is the last one.
-  await turn();
-  await turn();
-  assert.equal(client.serverSocket.destroyed, true);
-  await once(client.socket, 'close').catch(() => {});
-  assert.equal((await terminated).graceful, false);
-});
 
 /** Runs this after so many turns of the event loop, ahead of what is asked for in them later. */
 async function inTurn(turns, run) {

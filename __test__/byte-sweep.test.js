@@ -53,7 +53,7 @@ async function sweep(test, length, attempt) {
 
 async function listen(transport, options = {}) {
   const server = transport.createServer({ keepAliveTimeout: 60_000 }, echo);
-  const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000, ...options });
+  const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000, ...options });
   await once(server.listen(0, '127.0.0.1'), 'listening');
   return { server, terminator };
 }

@@ -58,7 +58,7 @@ for (const transport of transports) {
         await go.passed;
       }, transport);
       const server = typeof app === 'function' ? transport.createServer({}, app) : app;
-      const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
       server.listen({ port: 0, host: '127.0.0.1' });
       await once(server, 'listening');
       const origin = `${transport.scheme}://127.0.0.1:${server.address().port}`;

@@ -102,7 +102,7 @@ for (const [transport, listens] of transports.flatMap((each) => [true, false].ma
 async function openOn(test, transport, listens) {
   const { handler, arrived, open } = gatedHandler();
   const server = transport.createServer({ keepAliveTimeout: 60_000 }, handler);
-  const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+  const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
   test.after(() => closeEverything(server));
   if (listens) await once(server.listen(0, '127.0.0.1'), 'listening');
   const [near, far] = duplexes();

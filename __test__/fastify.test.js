@@ -54,7 +54,7 @@ describe('Fastify', () => {
     it(name, async (test) => {
       const [arrived, go] = [gate(), gate()];
       const app = fastify(options);
-      const terminator = createHttpTerminator({ server: app.server, httpResponseTimeout: 60_000 });
+      const terminator = createHttpTerminator({ server: app.server, httpResponseTimeout: 300_000 });
       const ran = [];
       for (const hook of ['preClose', 'onClose']) {
         app.addHook(hook, async () => {

@@ -41,7 +41,7 @@ it('gRPC calls in flight, unary and streaming, end whole', async (test) => {
   const bind = promisify(server.bindAsync).bind(server);
   const port = await bind('127.0.0.1:0', grpc.ServerCredentials.createInsecure());
   // As the README shows it.
-  const terminator = createHttpTerminator({ server: [...server.http2Servers.keys()], httpResponseTimeout: 60_000 });
+  const terminator = createHttpTerminator({ server: [...server.http2Servers.keys()], httpResponseTimeout: 300_000 });
 
   const Client = grpc.makeGenericClientConstructor(service, 'Greeter');
   const client = new Client(`127.0.0.1:${port}`, grpc.credentials.createInsecure());

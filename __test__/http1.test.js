@@ -10,6 +10,7 @@ const os = require('node:os');
 const path = require('node:path');
 const { describe, it } = require('node:test');
 const { createHttpTerminator } = require('..');
+const { remoteClient } = require('./support/blocker');
 const { addressOf, Client, connect, requestText } = require('./support/client');
 const { gate, gatedHandler, serve, turn } = require('./support/server');
 const { closeEverything, transports } = require('./support/transports');
@@ -108,8 +109,9 @@ for (const transport of transports) {
         const accepted = once(server, 'connection');
         const client = new Client(net.connect({ ...addressOf(server), allowHalfOpen: true }));
         await accepted;
-        await terminator.terminate();
+        const { connections, graceful } = await terminator.terminate();
         assert.equal(await client.ended, 'FIN');
+        assert.deepEqual([connections, graceful], [{ idle: 1, drained: 0, forced: 0 }, true]);
       });
 
       it('serves a request that is already in the kernel', async (test) => {
@@ -155,6 +157,13 @@ for (const transport of transports) {
       for (const [how, head, chunks, end] of [
         ['a content-length', { 'Content-Length': 9 }, ['one', 'two', 'six'], 'onetwosix'],
         ['chunks', {}, ['one', 'two', 'six'], 'onetwosix'],
+        [
+          'a content-length, and says keep-alive itself',
+          { 'Content-Length': 9, Connection: 'keep-alive' },
+          ['one', 'two', 'six'],
+          'onetwosix',
+        ],
+        ['chunks, and says keep-alive itself', { Connection: 'keep-alive' }, ['one', 'two', 'six'], 'onetwosix'],
       ]) {
         it(`ends whole when its answer has begun, by ${how}, and its connection closes after it`, async (test) => {
           const [begun, go] = [gate(), gate()];
@@ -191,7 +200,7 @@ for (const transport of transports) {
         await begun.passed;
         const terminated = terminator.terminate();
         await turn();
-        client.read();
+        client.readSlowly(body.length / 2);
         assert.equal(await client.ended, 'FIN');
         assert.equal(client.answers[0].body.length, body.length);
         assert.equal(client.answers[0].whole, true);
@@ -605,21 +614,19 @@ for (const transport of transports) {
         await terminated;
       });
 
-      const kept = { skip: transport.secure && 'nobody can look below TLS' };
-      it('wait in the kernel when the one before is answered', kept, async (test) => {
+      it('wait in the kernel when the one before is answered', async (test) => {
         const { handler, arrived, open } = gatedHandler();
         const { server, terminator } = await serve(test, transport, handler);
-        const client = await connect(transport, server);
-        await client.write(requestText('/1'));
+        const client = await remoteClient(test, transport, server);
+        client.writeWhileBlocked([requestText('/1')]);
         await arrived('/1');
-        // It leaves at once; the server reads it only when its event loop next turns.
-        const written = client.write(requestText('/2'));
+        client.writeWhileBlocked([requestText('/2')]);
         const terminated = terminator.terminate();
         open('/1');
         open('/2');
-        await written;
-        assert.equal(await client.ended, 'FIN');
-        assertPipelined(client.answers, ['/1', '/2']);
+        const { how, answers } = await client.ended();
+        assert.equal(how, 'FIN');
+        assertPipelined(answers, ['/1', '/2']);
         assert.equal((await terminated).requests.cut, 0);
       });
 
@@ -1083,12 +1090,15 @@ for (const transport of transports) {
         const client = await connect(transport, server);
         await client.write(requestText('/never'));
         await arrived('/never');
+        const before = performance.now();
         const report = await terminator.terminate();
+        const duration = performance.now() - before;
         assert.equal(client.serverSocket.destroyed, true);
         await client.ended;
         assert.equal(client.received, '');
         assert.equal(report.graceful, false);
         assert.ok(report.durationMs >= 50, `${report.durationMs} ms`);
+        assert.ok(duration >= 50, `${duration} ms`);
         assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 1 });
       });
 
@@ -1153,23 +1163,61 @@ for (const transport of transports) {
         assert.deepEqual(report.requests, { completed: 0, late: 0, cut: 1 });
         assert.equal(report.cut.length, 1);
       });
-
-      it('of Infinity never comes', async (test) => {
-        const { handler, arrived, open } = gatedHandler();
-        const timeout = Number.POSITIVE_INFINITY;
-        const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout: timeout });
-        const client = await connect(transport, server);
-        await client.write(requestText('/slow'));
-        await arrived('/slow');
-        const terminated = terminator.terminate();
-        await turn();
-        open('/slow');
-        assert.equal(await client.ended, 'FIN');
-        assert.equal((await terminated).graceful, true);
-      });
     });
   });
 }
+
+// At once, as one after the other they would take many seconds.
+describe('in time', { concurrency: true }, () => {
+  for (const transport of transports) {
+    describe(`over ${transport.name}`, { concurrency: true }, () => {
+      it('the deadline is a second, and that of Infinity does not come even then', async (test) => {
+        const sides = [undefined, Number.POSITIVE_INFINITY].map(async (httpResponseTimeout) => {
+          const { handler, arrived, open } = gatedHandler();
+          const { server, terminator } = await serve(test, transport, handler, { httpResponseTimeout });
+          const client = await connect(transport, server);
+          await client.write(requestText('/held'));
+          await arrived('/held');
+          return { client, open, terminator };
+        });
+        const [second, infinite] = await Promise.all(sides);
+        const before = performance.now();
+        const endless = infinite.terminator.terminate();
+        const report = await second.terminator.terminate();
+        const duration = performance.now() - before;
+        assert.ok(duration >= 1000, `${duration} ms`);
+        assert.equal(report.requests.cut, 1);
+        assert.equal(infinite.terminator.state, 'draining');
+        infinite.open('/held');
+        assert.equal(await infinite.client.ended, 'FIN');
+        assert.equal(infinite.client.answers[0].body, 'answer to /held');
+        assert.equal((await endless).graceful, true);
+      });
+
+      it('a client that never ends to write behind its answer is waited for five seconds', async (test) => {
+        const begun = gate();
+        const answerEarly = (_request, response) => {
+          response.end('early');
+          begun.open();
+        };
+        const options = { httpResponseTimeout: Number.POSITIVE_INFINITY };
+        const { server, terminator } = await serve(test, transport, answerEarly, options);
+        const client = await connect(transport, server);
+        await client.write(requestText('/', { method: 'POST', headers: { 'Transfer-Encoding': 'chunked' } }));
+        await begun.passed;
+        await client.until(/early/);
+        const write = () => client.socket.write('1\r\nx\r\n', (error) => error ?? setImmediate(write));
+        write();
+        const before = performance.now();
+        const { graceful, requests } = await terminator.terminate();
+        const duration = performance.now() - before;
+        assert.ok(duration >= 5000, `${duration} ms`);
+        assert.deepEqual([graceful, requests.cut], [true, 0]);
+        client.socket.destroy();
+      });
+    });
+  }
+});
 
 async function receiveBody(request, response) {
   let body = '';

@@ -63,7 +63,7 @@ for (const transport of transports) {
     it('shares what it is about with who terminates as it begins', async (test) => {
       const { handler, arrived, open } = gatedHandler();
       const { server, terminator } = await serve(test, transport, handler);
-      const another = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      const another = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
       for (const path of ['/first', '/second']) {
         const promises = [];
         for (const each of [terminator, another]) {
@@ -88,7 +88,7 @@ for (const transport of transports) {
       const before = listeners();
       for (let time = 0; time < 3; time += 1) {
         await once(server.listen({ port: 0, host: '127.0.0.1' }), 'listening');
-        const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+        const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
         const terminated = terminator.terminate();
         terminator.detach();
         await terminated;
@@ -120,7 +120,7 @@ for (const transport of transports) {
       while (server.listening) await turn();
       const codes = [];
       const clients = [{ close: (code) => codes.push(code), terminate() {} }];
-      const late = createHttpTerminator({ server, webSocketServers: [{ clients }], httpResponseTimeout: 60_000 });
+      const late = createHttpTerminator({ server, webSocketServers: [{ clients }], httpResponseTimeout: 300_000 });
       assert.equal(late.state, 'draining');
       assert.equal(late.signal.aborted, true);
       assert.deepEqual(codes, [1001]);
@@ -275,7 +275,6 @@ for (const transport of transports) {
     });
 
     it('has let go of the event loop when it resolves, so that test runners find nothing', async (test) => {
-      const { terminator } = await serve(test, transport, gatedHandler().handler);
       const [held, kinds] = [new Set(), new Set()];
       const passing = ['PROMISE', 'TickObject', 'Immediate'];
       const hook = createHook({
@@ -286,6 +285,15 @@ for (const transport of transports) {
         },
         destroy: (id) => held.delete(id),
       }).enable();
+      test.after(() => hook.disable());
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const client = await connect(transport, server);
+      await client.write(requestText());
+      await client.until(/answer to/);
+      client.socket.destroy();
+      await once(client.serverSocket, 'close');
+      assert.equal(kinds.has('napi_rs_threadsafe_function'), false, 'there is none while it is serving');
+      held.clear();
       await terminator.terminate();
       hook.disable();
       assert.ok(kinds.has('napi_rs_threadsafe_function'), 'there was something to let go of');
@@ -315,6 +323,24 @@ for (const transport of transports) {
       const { server, terminator } = await serve(test, transport, gatedHandler().handler);
       assert.equal(await terminator[Symbol.asyncDispose](), undefined);
       assert.equal(server.listening, false);
+    });
+
+    it('has answered what was in flight when it is disposed of', async (test) => {
+      const { handler, arrived, open } = gatedHandler();
+      const { server, terminator } = await serve(test, transport, handler);
+      const client = await connect(transport, server);
+      await client.write(requestText('/slow'));
+      await arrived('/slow');
+      let isDisposed = false;
+      const disposed = terminator[Symbol.asyncDispose]().then(() => {
+        isDisposed = true;
+      });
+      for (let turns = 0; turns < 5; turns += 1) await turn();
+      assert.equal(isDisposed, false);
+      open('/slow');
+      await disposed;
+      assert.equal(await client.ended, 'FIN');
+      assert.equal(client.answers[0].body, 'answer to /slow');
     });
   });
 
@@ -581,7 +607,7 @@ for (const [name, create, connect] of [
   describe(`a server of node:${name}`, () => {
     it('ends: silent connections at once, the others when they end by themselves', async (test) => {
       const server = create((socket) => socket.on('data', (data) => socket.write(data)));
-      const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
       test.after(() => server.close());
       await once(server.listen(0, '127.0.0.1'), 'listening');
       const [silent, speaking] = [connect(addressOf(server)), connect(addressOf(server))].map(

@@ -27,14 +27,24 @@ describe('createHttpTerminator()', () => {
       invalidType,
       'The "options.httpResponseTimeout" property must be of type number. Received type string (\'1000\')',
     ],
-    ['null for a timeout', { server, httpResponseTimeout: null }, invalidType, /Received null$/],
+    [
+      'null for a timeout',
+      { server, httpResponseTimeout: null },
+      invalidType,
+      /"options\.httpResponseTimeout" .* Received null$/,
+    ],
     [
       'a negative timeout',
       { server, httpResponseTimeout: -1 },
       outOfRange,
       /"options\.httpResponseTimeout".* Received -1$/,
     ],
-    ['a timeout of NaN', { server, httpResponseTimeout: Number.NaN }, outOfRange, /Received NaN$/],
+    [
+      'a timeout of NaN',
+      { server, httpResponseTimeout: Number.NaN },
+      outOfRange,
+      /"options\.httpResponseTimeout" .* Received NaN$/,
+    ],
     [
       "a negative timeout under http-terminator's name",
       { server, gracefulTerminationTimeout: -5 },

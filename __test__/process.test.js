@@ -54,6 +54,18 @@ describe('a process', () => {
     await run(start);
   });
 
+  for (const end of ['server.close()', 'server.unref()']) {
+    it(`exits after ${end} with a terminator that was never used, and a server that was`, async () => {
+      const program = `${start}
+        server.listen(0, () => {
+          http.get({ port: server.address().port, agent: false }, (response) => {
+            response.resume().on('end', () => ${end});
+          });
+        });`;
+      await run(program);
+    });
+  }
+
   it('exits after a termination with keep-alive clients', async () => {
     const program = `${start}
       const agent = new http.Agent({ keepAlive: true });

@@ -24,7 +24,7 @@ describe('several servers', () => {
   it('end together, with one report', async (test) => {
     const { handler, arrived, open } = gatedHandler();
     const servers = [http.createServer(handler), https.createServer(credentials, handler), http2.createServer(handler)];
-    const terminator = createHttpTerminator({ server: servers, httpResponseTimeout: 60_000 });
+    const terminator = createHttpTerminator({ server: servers, httpResponseTimeout: 300_000 });
     test.after(() => servers.forEach(closeEverything));
     for (const server of servers) await once(server.listen(0, '127.0.0.1'), 'listening');
     const idle = await connect(plain, servers[0]);
@@ -74,7 +74,7 @@ describe('several servers', () => {
     let closable = false;
     const { handler, arrived, open } = gatedHandler();
     const [broken, sound] = [new BrokenServer(), http.createServer(handler)];
-    const terminator = createHttpTerminator({ server: [broken, sound], httpResponseTimeout: 60_000 });
+    const terminator = createHttpTerminator({ server: [broken, sound], httpResponseTimeout: 300_000 });
     test.after(() => [broken, sound].forEach(closeEverything));
     for (const server of [broken, sound]) await once(server.listen(0, '127.0.0.1'), 'listening');
     const client = await connect(plain, sound);
@@ -139,7 +139,7 @@ describe('a tunnel of one server, at the end of which is another one of the proc
         socket.write('HTTP/1.1 200 OK\r\n\r\n');
         servers[1].emit('connection', socket);
       });
-      const terminators = servers.map((server) => createHttpTerminator({ server, httpResponseTimeout: 60_000 }));
+      const terminators = servers.map((server) => createHttpTerminator({ server, httpResponseTimeout: 300_000 }));
       test.after(() => servers.forEach(closeEverything));
       for (const server of servers) await once(server.listen(0, '127.0.0.1'), 'listening');
       const raw = net.connect({ ...addressOf(servers[0]), allowHalfOpen: true });
@@ -182,7 +182,7 @@ it('a server of node:net that hands its sockets to one of HTTP leaves their requ
   const { handler, arrived, open } = gatedHandler();
   const inner = http.createServer(handler);
   const outer = net.createServer((socket) => inner.emit('connection', socket));
-  const terminator = createHttpTerminator({ server: [outer, inner], httpResponseTimeout: 60_000 });
+  const terminator = createHttpTerminator({ server: [outer, inner], httpResponseTimeout: 300_000 });
   test.after(() => inner.closeAllConnections());
   await once(outer.listen(0, '127.0.0.1'), 'listening');
   const accepted = once(outer, 'connection');
@@ -217,7 +217,7 @@ describe('a server of a class of its own', () => {
         }
       }
       const server = new OwnServer({ keepAliveTimeout: 60_000 }, gatedHandler().handler);
-      const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
       test.after(() => closeEverything(server));
       await once(server.listen(0, '127.0.0.1'), 'listening');
       const client = await connect(plain, server);
@@ -242,7 +242,7 @@ describe('a server of a class of its own', () => {
       }
     }
     const server = new BrokenServer();
-    const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+    const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
     test.after(() => http.Server.prototype.close.call(server));
     await once(server.listen(0, '127.0.0.1'), 'listening');
     await assert.rejects(terminator.terminate(), { message: 'broken' });
@@ -255,7 +255,7 @@ describe('a server of a class of its own', () => {
       }
     }
     const server = new PromisingServer();
-    const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+    const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
     test.after(() => server.close());
     for (const _ of [1, 2]) {
       await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -287,7 +287,7 @@ describe('a server of a class of its own', () => {
 async function serveTwo(test) {
   const { handler, arrived, open } = gatedHandler();
   const servers = [http.createServer(handler), http.createServer(handler)];
-  const terminator = createHttpTerminator({ server: servers, httpResponseTimeout: 60_000 });
+  const terminator = createHttpTerminator({ server: servers, httpResponseTimeout: 300_000 });
   test.after(() => servers.forEach(closeEverything));
   for (const server of servers) await once(server.listen(0, '127.0.0.1'), 'listening');
   return { servers, terminator, arrived, open };

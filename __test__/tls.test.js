@@ -50,19 +50,36 @@ function recordTypes(bytes) {
 }
 
 describe('below TLS', () => {
-  it('an idle connection ends with close_notify and FIN, and is not reset', async (test) => {
-    const { server, terminator } = await serve(test, https, gatedHandler().handler);
-    const { client, closed, types, failure } = await tappedClient(server);
-    await client.write(requestText());
-    await client.until(/answer to/);
-    assert.notEqual(types().at(-1), ALERT);
-    const report = await terminator.terminate();
-    assert.equal(await client.ended, 'FIN');
-    await closed;
-    assert.equal(types().at(-1), ALERT, 'close_notify is the last record');
-    assert.equal(failure(), null);
-    assert.equal(report.graceful, true);
-  });
+  for (const [what, use, handler] of [
+    [
+      'that is idle',
+      (client) => client.write(requestText()).then(() => client.until(/answer to/)),
+      gatedHandler().handler,
+    ],
+    ['that was never used', async () => {}, gatedHandler().handler],
+    [
+      'whose answer had begun',
+      (client) => client.write(requestText()).then(() => client.until(/begun/)),
+      (_request, response) => {
+        response.write('begun');
+        response.req.socket.server.once('to-end', () => response.end('ended'));
+      },
+    ],
+  ]) {
+    it(`a connection ${what} ends with close_notify and FIN, and is not reset`, async (test) => {
+      const { server, terminator } = await serve(test, https, handler);
+      const { client, closed, types, failure } = await tappedClient(server);
+      await use(client);
+      assert.notEqual(types().at(-1), ALERT);
+      const terminated = terminator.terminate();
+      server.emit('to-end');
+      assert.equal(await client.ended, 'FIN');
+      await closed;
+      assert.equal(types().at(-1), ALERT, 'close_notify is the last record');
+      assert.equal(failure(), null);
+      assert.equal((await terminated).graceful, true);
+    });
+  }
 
   it('a peer that never answers close_notify does not hold up a termination', async (test) => {
     const { server, terminator } = await serve(test, https, gatedHandler().handler);

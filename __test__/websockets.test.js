@@ -21,7 +21,7 @@ for (const transport of transports) {
     const terminator = createHttpTerminator({
       server,
       webSocketServers: [webSockets],
-      httpResponseTimeout: 60_000,
+      httpResponseTimeout: 300_000,
       ...options,
     });
     await once(server.listen(0, '127.0.0.1'), 'listening');
@@ -48,7 +48,7 @@ for (const transport of transports) {
   const serveWithEmitter = async () => {
     const server = transport.createServer({}, () => {});
     const emitter = Object.assign(new EventEmitter(), { clients: [] });
-    const terminator = createHttpTerminator({ server, webSocketServers: [emitter], httpResponseTimeout: 60_000 });
+    const terminator = createHttpTerminator({ server, webSocketServers: [emitter], httpResponseTimeout: 300_000 });
     await once(server.listen(0, '127.0.0.1'), 'listening');
     return { server, terminator, emitter };
   };
@@ -82,7 +82,7 @@ for (const transport of transports) {
     it('sends one to a client that is accepted later, too', async (test) => {
       const server = transport.createServer({}, () => {});
       const webSockets = new WebSocketServer({ noServer: true });
-      const terminator = createHttpTerminator({ server, webSocketServers: [webSockets], httpResponseTimeout: 60_000 });
+      const terminator = createHttpTerminator({ server, webSocketServers: [webSockets], httpResponseTimeout: 300_000 });
       await once(server.listen(0, '127.0.0.1'), 'listening');
       const client = new WebSocket(addressOf(server), trust);
       test.after(() => client.terminate());
@@ -231,7 +231,7 @@ for (const transport of transports) {
       const server = transport.createServer({}, () => {});
       const io = new SocketServer(server);
       test.after(() => io.close());
-      const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+      const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
       terminator.signal.addEventListener('abort', () => io.disconnectSockets(true));
       await once(server.listen(0, '127.0.0.1'), 'listening');
       const connected = once(io, 'connection');

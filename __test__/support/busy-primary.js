@@ -32,7 +32,7 @@ function work() {
   const server = http.createServer((_request, response) => response.end('served'));
   // The primary is asked for each of them, and must not take these questions for one.
   const other = http.createServer().listen(0, '127.0.0.1');
-  const terminator = createHttpTerminator({ server: [server, other], httpResponseTimeout: 60_000 });
+  const terminator = createHttpTerminator({ server: [server, other], httpResponseTimeout: 300_000 });
   server.once('close', () => fs.writeFileSync(flag, ''));
   process.once('SIGTERM', async () => {
     await terminator.terminate();

@@ -2,6 +2,7 @@
 
 const { once } = require('node:events');
 const net = require('node:net');
+const { turn } = require('./server');
 
 class Client {
   #received = '';
@@ -37,6 +38,21 @@ class Client {
       this.#received += data;
       this.#wake();
     });
+  }
+
+  /** Reads piece by piece, and nothing for a turn of the event loop after each, until it has so much; then whatever comes. */
+  async readSlowly(length) {
+    this.socket.setEncoding('latin1');
+    // To listen for it keeps everything else from flowing.
+    const readable = () => {};
+    this.socket.on('readable', readable);
+    while (this.#received.length < length && this.#end === null) {
+      this.#received += this.socket.read() ?? '';
+      this.#wake();
+      await turn();
+    }
+    this.socket.removeListener('readable', readable);
+    this.read();
   }
 
   get received() {

@@ -29,7 +29,7 @@ function work() {
     if (request.url === '/slow') answer = () => response.end('in flight');
     else response.end(`worker ${cluster.worker.id}`);
   });
-  const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+  const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
   server.listen(0, '127.0.0.1', () => process.send({ port: server.address().port }));
   process.on('message', async () => {
     // A connection of its own, since the primary would give one from outside to either worker.

@@ -16,11 +16,12 @@ function gate() {
 /**
  * A listening server with a terminator, closed after the test whatever happens.
  *
- * Its deadline is so far away that a test which needs it fails by its own timeout.
+ * Its deadline, and the end of Node's patience with idle connections, are so far away that a test which needs them fails by its
+ * own timeout.
  */
 async function serve(test, transport, handler, { serverOptions = {}, listen = { port: 0 }, ...options } = {}) {
-  const server = transport.createServer({ keepAliveTimeout: 60_000, ...serverOptions }, handler);
-  const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000, ...options });
+  const server = transport.createServer({ keepAliveTimeout: 300_000, ...serverOptions }, handler);
+  const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000, ...options });
   test.after(() => closeEverything(server));
   server.listen({ host: '127.0.0.1', ...listen });
   await once(server, 'listening');

@@ -43,7 +43,7 @@ async function serve(where) {
     held.push(response);
     process.send({ held: held.length });
   });
-  const terminator = createHttpTerminator({ server, httpResponseTimeout: 60_000 });
+  const terminator = createHttpTerminator({ server, httpResponseTimeout: 300_000 });
   await once(server.listen(where), 'listening');
   return { server, end };
 

@@ -295,10 +295,10 @@ for (const transport of transports) {
         ],
       ]) {
         it(`does not say close before another request either if its handler adds a word ${how}`, async (test) => {
-          const added = gate();
+          const [began, added] = [gate(), gate()];
           const { server, terminator } = await serve(test, transport, async (request, response) => {
             if (request.url === '/second') return void response.end('/second');
-            await once(server, 'terminating');
+            await began.passed;
             addOption(response);
             added.open();
             await once(server, 'request');
@@ -309,7 +309,7 @@ for (const transport of transports) {
           await client.write(requestText('/first'));
           await came;
           const terminated = terminator.terminate();
-          server.emit('terminating');
+          began.open();
           await added.passed;
           await client.write(requestText('/second'));
           assert.equal(await client.ended, 'FIN');

@@ -7,7 +7,7 @@ const { Duplex } = require('node:stream');
 const { describe, it } = require('node:test');
 const tls = require('node:tls');
 const { addressOf, Client, requestText } = require('./support/client');
-const { gatedHandler, serve } = require('./support/server');
+const { gate, gatedHandler, serve } = require('./support/server');
 const { transports, trust } = require('./support/transports');
 
 const https = transports.find(({ name }) => name === 'https');
@@ -50,29 +50,25 @@ function recordTypes(bytes) {
 }
 
 describe('below TLS', () => {
-  for (const [what, use, handler] of [
-    [
-      'that is idle',
-      (client) => client.write(requestText()).then(() => client.until(/answer to/)),
-      gatedHandler().handler,
-    ],
-    ['that was never used', async () => {}, gatedHandler().handler],
-    [
-      'whose answer had begun',
-      (client) => client.write(requestText()).then(() => client.until(/begun/)),
-      (_request, response) => {
-        response.write('begun');
-        response.req.socket.server.once('to-end', () => response.end('ended'));
-      },
-    ],
+  for (const [what, use] of [
+    ['that is idle', (client) => client.write(requestText()).then(() => client.until(/answer to/))],
+    ['that was never used', async () => {}],
+    ['whose answer had begun', (client) => client.write(requestText('/slow')).then(() => client.until(/begun/))],
   ]) {
     it(`a connection ${what} ends with close_notify and FIN, and is not reset`, async (test) => {
-      const { server, terminator } = await serve(test, https, handler);
+      const go = gate();
+      const { server, terminator } = await serve(test, https, async ({ url }, response) => {
+        if (url === '/slow') {
+          response.write('begun');
+          await go.passed;
+        }
+        response.end(`answer to ${url}`);
+      });
       const { client, closed, types, failure } = await tappedClient(server);
       await use(client);
       assert.notEqual(types().at(-1), ALERT);
       const terminated = terminator.terminate();
-      server.emit('to-end');
+      go.open();
       assert.equal(await client.ended, 'FIN');
       await closed;
       assert.equal(types().at(-1), ALERT, 'close_notify is the last record');

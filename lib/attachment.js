@@ -509,20 +509,18 @@ class Attachment {
     attachments.delete(this.server);
     this.#unwatch();
     for (const connection of this.open) this.forget(connection);
-    this.#isFollowing = false;
     /** @type {[event: string, listener: (...args: any[]) => void][]} */
     const listeners = [
       ...this.#listeners,
-      ['upgrade', this.#hijacked],
-      ['connect', this.#hijacked],
-      ['connection', this.#opened],
       ['secureConnection', this.#secured],
       ['request', onRequest],
       ['session', this.#sessionOpened],
       ['stream', this.#streamOpened],
     ];
+    for (const event of HIJACKING_EVENTS) listeners.push([event, this.#hijacked]);
     // Somebody's `removeListener` may throw, when the listener is gone.
     const errors = listeners.flatMap((listener) => errorsOf(() => this.server.removeListener(...listener)));
+    errors.push(...errorsOf(() => this.#unfollow()));
     if (errors.length > 0) throw errors[0];
   }
 }

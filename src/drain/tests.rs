@@ -1555,15 +1555,23 @@ fn who_was_answered_and_not_told_to_go_is_closed_when_it_has_stopped_asking() {
     assert_eq!(scene.finish(id, KEPT_ALIVE), [Action::End(id)]);
 }
 
-#[test]
-fn it_is_under_load_also_if_the_others_have_gone_since() {
-    let (mut scene, id) = scene_with_an_answer_begun(KeepAlive::Auto, Some(MILLISECOND), FEW);
-    for other in id + 1..=id + FEW {
+fn is_kept_when_the_others_have_gone(
+    mut scene: Scene,
+    id: ConnectionId,
+    others: impl IntoIterator<Item = ConnectionId>,
+) {
+    for other in others {
         assert_eq!(scene.finish(other, ANSWERED), []);
         scene.close(other);
     }
     assert_eq!(scene.finish(id, KEPT_ALIVE), []);
     assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SPEAKS_WITHIN));
+}
+
+#[test]
+fn it_is_under_load_also_if_the_others_have_gone_since() {
+    let (scene, id) = scene_with_an_answer_begun(KeepAlive::Auto, Some(MILLISECOND), FEW);
+    is_kept_when_the_others_have_gone(scene, id, id + 1..=id + FEW);
 }
 
 #[test]
@@ -1577,12 +1585,7 @@ fn it_is_under_load_also_if_the_others_have_come_since_the_delay_was_over() {
     let others = [0; FEW].map(|_| scene.active(Transport::Plain, 1));
     scene.turn();
     assert_eq!(scene.drain.phase(), Phase::Draining);
-    for other in others {
-        assert_eq!(scene.finish(other, ANSWERED), []);
-        scene.close(other);
-    }
-    assert_eq!(scene.finish(id, KEPT_ALIVE), []);
-    assert_eq!(scene.drain.poll_timeout(), Some(scene.now + SPEAKS_WITHIN));
+    is_kept_when_the_others_have_gone(scene, id, others);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 // What is known of one connection: its sockets, and the requests in flight on it.
 
-const { performance } = require('./early');
+const { performance } = require('node:perf_hooks');
 const { counterOf } = require('./received');
 const { answeredEarlyOn } = require('./requests');
 

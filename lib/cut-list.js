@@ -1,6 +1,6 @@
 // What a report says of the requests that a termination cut.
 
-const { performance } = require('./early');
+const { performance } = require('node:perf_hooks');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('../index').CutRequest} CutRequest */

@@ -1,13 +1,12 @@
-// What is taken when the package is loaded, and not by the first call: the addon, and Node's timers and clock.
+// What is taken when the package is loaded, and not by the first call: the addon, and Node's timers.
 //
 // A missing binary is reported then. The first call would not be the place to load it, either: the addon has a handle of
 // its own, and test runners would take it for one that the test has left behind. And they replace timers, those of
-// `node:timers` as well as the global ones, by ones that wait for the test, and the global clock by one that stands still.
+// `node:timers` as well as the global ones, by ones that wait for the test.
 
 const fs = require('node:fs');
 const path = require('node:path');
-const { performance } = require('node:perf_hooks');
-const { nextTick } = require('node:process');
+const { nextTick } = process;
 const { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout } = require('node:timers');
 
 /** Built by scripts/install.js, where there is no package for the platform. */
@@ -15,7 +14,6 @@ const LOCAL_BUILD = path.join(__dirname, '..', 'http-terminator-native.node');
 
 module.exports = {
   native: load(),
-  performance,
   timers: { clearInterval, clearTimeout, nextTick, setImmediate, setInterval, setTimeout },
 };
 

@@ -9,8 +9,8 @@
 // knows which answer it is writing to a connection, and from the first moment of a termination on each answer is
 // listened to. Neither are connections followed one by one: a listener on each for its end would cost it more, too.
 
-const { performance } = require('./early');
 const diagnosticsChannel = require('node:diagnostics_channel');
+const { performance } = require('node:perf_hooks');
 const { isToUpgrade, parserOn, requestComingInOn, responseOn } = require('./internals');
 const { attachments } = require('./registry');
 

@@ -2,12 +2,10 @@
 
 const fs = require('node:fs');
 const os = require('node:os');
+const { performance } = require('node:perf_hooks');
 const { inspect } = require('node:util');
 const { createAbortController } = require('./abort-controller');
-const {
-  performance,
-  timers: { clearTimeout, setImmediate, setTimeout },
-} = require('./early');
+const { clearTimeout, setImmediate, setTimeout } = require('./early').timers;
 const { hookTimedOut } = require('./errors');
 const { isExiting } = require('./internals');
 const { leave } = require('./leaving');

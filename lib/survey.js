@@ -1,8 +1,9 @@
 // Finds out who is there, and tells the machine: of each connection on which something is under way by an id, and of
 // the quiet ones by their number.
 
+const { performance } = require('node:perf_hooks');
 const { descriptorIfFar, isFar } = require('./distance');
-const { native, performance } = require('./early');
+const { native } = require('./early');
 const { Intake } = require('./intake');
 const {
   acceptedSockets,

@@ -1,5 +1,6 @@
 // What is attached to one server while it is serving: as little as there can be. A termination knows the rest.
 
+const { performance } = require('node:perf_hooks');
 const { isFar } = require('./distance');
 const { native } = require('./early');
 const { acceptedSockets, endsOf, httpSockets, listsConnections, socketBelow } = require('./internals');
@@ -38,11 +39,10 @@ const {
 const HIJACKING_EVENTS = ['upgrade', 'connect'];
 
 /**
- * To look where a connection comes from takes a system call or two. The first ones are looked at, as one of them may be a probe, and
- * then some.
+ * To look where a connection comes from takes two system calls, and there may be thousands a second. Not by their number: where few
+ * come, each of them is looked at, as one may be a probe.
  */
-const NEWCOMERS_AT_FIRST = 8;
-const NEWCOMERS_PER_LOOK = 64;
+const LOOK_EVERY_MS = 50;
 
 const released = new FinalizationRegistry(native.release);
 
@@ -67,8 +67,8 @@ class Attachment {
   connections = new Map();
   /** When the last request came that was not the first on its connection; `performance.now()`. */
   lastInRhythm = Number.NEGATIVE_INFINITY;
-  /** How many connections have come, of which some count when they are accepted, and once more on their first request. */
-  #newcomers = 0;
+  /** When it is to be looked again where a connection comes from; `performance.now()`. */
+  #lookAgainAt = Number.NEGATIVE_INFINITY;
   /**
    * Whether any of those that were looked at came from another machine, if that is known. They may be gone when a termination
    * begins, with others on their way.
@@ -223,13 +223,14 @@ class Attachment {
     );
   }
 
-  /** @param {Socket} socket that was accepted just now, or on which the first request has come */
-  newcomer(socket) {
-    const earlier = this.#newcomers;
-    this.#newcomers += 1;
+  /**
+   * @param {Socket} socket that was accepted just now, or on which the first request has come
+   * @param {number} now
+   */
+  newcomer(socket, now) {
     // One from another machine is enough.
-    if (this.wasNewcomerFar === true) return;
-    if (earlier >= NEWCOMERS_AT_FIRST && earlier % NEWCOMERS_PER_LOOK !== 0) return;
+    if (this.wasNewcomerFar === true || now < this.#lookAgainAt) return;
+    this.#lookAgainAt = now + LOOK_EVERY_MS;
     this.wasNewcomerFar = isFar(endsOf(socketBelow(socket))) ?? this.wasNewcomerFar;
   }
 
@@ -328,7 +329,7 @@ class Attachment {
     this.#perform(native.listening(this.key));
     if (wasTerminating) return;
     // Others may come to where it listens now.
-    this.#newcomers = 0;
+    this.#lookAgainAt = Number.NEGATIVE_INFINITY;
     this.wasNewcomerFar = null;
     this.#followIfNeeded();
     this.#watch();
@@ -371,7 +372,7 @@ class Attachment {
   #opened = (socket) => {
     this.#watch();
     if (this.connections.has(socket)) return;
-    this.newcomer(socket);
+    this.newcomer(socket, performance.now());
     const connection = this.follow(socket, socket);
     this.#termination?.opened(connection);
     this.#adoptSession(connection);

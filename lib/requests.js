@@ -179,10 +179,10 @@ function start({ server, socket, response }) {
     const rhythm = rhythms.get(key);
     if (rhythm === undefined) {
       rhythms.set(key, new Rhythm(now));
-      attachment.newcomer(socket);
+      attachment.newcomer(socket, now);
     } else if (current === undefined) {
       rhythm.beginAnew(now);
-      attachment.newcomer(socket);
+      attachment.newcomer(socket, now);
     } else {
       rhythm.beat(now);
       attachment.lastInRhythm = now;

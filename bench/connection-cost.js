@@ -4,8 +4,8 @@ const measure = ({ quick }) =>
   measureServingCost({
     title: 'Cost of a request on a connection of its own',
     groups: 12,
-    warmUpRounds: 12,
-    rounds: 24,
+    warmUpRounds: 56,
+    rounds: 32,
     requests: 256,
     connections: 8,
     quick,

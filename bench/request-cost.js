@@ -4,7 +4,7 @@ const measure = ({ quick }) =>
   measureServingCost({
     title: 'Cost of a request on a connection that is kept open',
     groups: 12,
-    warmUpRounds: 25,
+    warmUpRounds: 60,
     rounds: 40,
     requests: 768,
     connections: 32,

@@ -4,6 +4,10 @@
 // and to the code that V8 makes for all would be paid for by the others. The servers of a group, one for each
 // library, take turns, and all have served equally many requests. Processes differ by chance, too, so groups are
 // started anew many times. Two of them have no library.
+//
+// They are measured when V8 has given young objects all the space that it gives them. While that grows, by steps in the
+// first ten thousand requests or so, what a request costs depends on when a process took which step, and one that has
+// loaded more takes them at other times: with nothing listened to at all it differs by 2 to 4 % then (`--trace-gc` shows the steps).
 
 const { sharingOneProcessor, start } = require('./child');
 const { BARE, OURS, libraries } = require('./libraries');
@@ -35,7 +39,7 @@ const variants = [
  * @param {string} plan.figure what it is called beside others
  * @param {boolean} plan.quick
  * @param {number} plan.groups how often the processes are started anew
- * @param {number} plan.warmUpRounds in each process
+ * @param {number} plan.warmUpRounds in each process, until its heap has grown
  * @param {number} plan.rounds after these
  * @param {number} plan.requests in a round
  * @param {number} plan.connections at a time

@@ -1,0 +1,81 @@
+// A process that creates, uses and terminates servers of one transport, two thousand in a batch, and tells what they have
+// left behind: `node --expose-gc many-servers.js https`.
+
+const diagnosticsChannel = require('node:diagnostics_channel');
+const fs = require('node:fs');
+const { once } = require('node:events');
+const { createHttpTerminator } = require('../..');
+const { manyServers } = require('./addresses');
+const { transports } = require('./transports');
+
+const BATCH = 2_000;
+const BATCHES = 5;
+const BATCHES_AT_MOST = 10;
+
+/** In bytes for each server: one that were kept would weigh thousands; what is measured is the heap's own unrest. */
+const UNREST = 50;
+
+const CHANNELS = ['http.server.request.start', 'http.server.response.finish'];
+
+const transport = transports.find(({ name }) => name === process.argv[2]);
+
+main();
+
+async function main() {
+  process.on('warning', (warning) => console.error(warning));
+  // What is loaded by the first one stays: threads and descriptors of Node's own among it.
+  await cycle();
+  const before = await possessions();
+  const growths = [];
+  let used = await memory();
+  // What leaks, leaks in every batch. V8 compiles when it finds the time, which is heap, too: if it has not come to rest by then,
+  // more batches tell.
+  while (growths.length < BATCHES || (growths.length < BATCHES_AT_MOST && Math.min(...growths) >= UNREST)) {
+    for (let count = 0; count < BATCH; count += 1) await cycle();
+    const earlier = used;
+    used = await memory();
+    growths.push((used - earlier) / BATCH);
+  }
+  const left = await possessions();
+  console.log(JSON.stringify({ servers: growths.length * BATCH, before, left, leaks: Math.min(...growths) >= UNREST }));
+}
+
+async function cycle() {
+  const server = transport.createServer({}, (_request, response) => response.end());
+  const terminator = createHttpTerminator({ server });
+  await once(server.listen(0, manyServers), 'listening');
+  const socket = transport.connect({ port: server.address().port, host: manyServers, allowHalfOpen: false });
+  socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  await once(socket, 'data');
+  const closed = once(socket, 'close');
+  await terminator.terminate();
+  await closed;
+}
+
+/** What a process has besides memory. */
+async function possessions() {
+  // The other end of a connection may be about to be closed.
+  await new Promise(setImmediate);
+  return {
+    listeners: process.eventNames().map((event) => [String(event), process.listenerCount(event)]),
+    channels: CHANNELS.filter((name) => diagnosticsChannel.hasSubscribers(name)),
+    handles: process.getActiveResourcesInfo(),
+    descriptors: countIn('/proc/self/fd'),
+    threads: countIn('/proc/self/task'),
+  };
+}
+
+/** @param {string} directory that only Linux has */
+function countIn(directory) {
+  return fs.existsSync(directory) ? fs.readdirSync(directory).length : null;
+}
+
+async function memory() {
+  // Finalizers of one collection free what the next one collects.
+  for (let round = 0; round < 5; round += 1) {
+    globalThis.gc();
+    await new Promise(setImmediate);
+  }
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}

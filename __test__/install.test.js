@@ -19,6 +19,20 @@ it('does not build again what has not changed', () => {
   assert.equal(fs.statSync(binary).ino, before.ino);
 });
 
+it('builds with link-time optimisation', () => {
+  const manifest = fs.readFileSync(path.join(root, 'Cargo.toml'), 'utf8');
+  assert.match(manifest, /^\[profile\.release\]\n(.+\n)*lto = "fat"$/m);
+  // Another type beside it turns that off, and nobody is told.
+  assert.match(manifest, /^crate-type = \["cdylib"\]$/m);
+});
+
+it('builds without symbols', { skip: process.platform !== 'linux' && 'reads the format of Linux' }, () => {
+  const [SHT_SYMTAB, SHT_DYNSYM] = [2, 11];
+  const types = sectionTypes(path.join(root, 'http-terminator-native.node'));
+  assert.ok(types.includes(SHT_DYNSYM), 'those that Node looks up are left');
+  assert.ok(!types.includes(SHT_SYMTAB));
+});
+
 it('says what is missing without cargo and without a binary', (test) => {
   const copy = copyOfPackage(test);
   const { status, stderr } = install(copy, copy);
@@ -46,6 +60,21 @@ it('shows the own words of a binary that does not load', (test) => {
   assert.doesNotMatch(stderr, /has no binary/);
   assert.match(stderr, /ERR_DLOPEN_FAILED/);
 });
+
+/**
+ * What is in a program or a library for 64 bits (elf(5)).
+ *
+ * @param {string} file
+ */
+function sectionTypes(file) {
+  const image = fs.readFileSync(file);
+  const [tableAt, size, count] = [
+    Number(image.readBigUInt64LE(0x28)),
+    image.readUInt16LE(0x3a),
+    image.readUInt16LE(0x3c),
+  ];
+  return Array.from({ length: count }, (_, section) => image.readUInt32LE(tableAt + section * size + 4));
+}
 
 function install(directory, PATH) {
   return spawnSync(process.execPath, ['scripts/install.js'], { cwd: directory, env: { PATH }, encoding: 'utf8' });

@@ -1,6 +1,7 @@
 // The probe server that users hold. A native thread answers; what JavaScript knows and that thread does not is
 // told it here: signals, heartbeats, the outcome of checks, what is open, and that the process is about to go.
 
+const { asyncDispose } = require('./async-dispose');
 const { Attachment } = require('./attachment');
 const { native, timers } = require('./early');
 const { listenFailed } = require('./errors');
@@ -72,7 +73,7 @@ async function createProbeServer(options) {
     address: () => (closed ? null : { address: host, family: host.includes(':') ? 'IPv6' : 'IPv4', port }),
     close,
     port,
-    [Symbol.asyncDispose]: close,
+    [asyncDispose]: close,
   };
 
   async function close() {

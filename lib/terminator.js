@@ -1,6 +1,7 @@
 // The terminator that users hold: a view of the servers it ends.
 
 const { createAbortController } = require('./abort-controller');
+const { asyncDispose } = require('./async-dispose');
 const { Attachment } = require('./attachment');
 const { LISTED_AT_MOST } = require('./cut-list');
 const { invalidArgumentType } = require('./errors');
@@ -97,7 +98,7 @@ function createHttpTerminator(options) {
       controller ??= createAbortController();
       return controller.signal;
     },
-    async [Symbol.asyncDispose]() {
+    async [asyncDispose]() {
       await terminate();
     },
   };

@@ -39,9 +39,10 @@ const {
 const HIJACKING_EVENTS = ['upgrade', 'connect'];
 
 /**
- * To look where a connection comes from takes two system calls, and there may be thousands a second. Not by their number: where few
- * come, each of them is looked at, as one may be a probe.
+ * To look where a connection comes from takes two system calls, and there may be thousands a second. The first ones are looked at,
+ * as one of them may be a probe, and then one in a while: where few come, each of them.
  */
+const NEWCOMERS_AT_FIRST = 8;
 const LOOK_EVERY_MS = 50;
 
 const released = new FinalizationRegistry(native.release);
@@ -67,8 +68,9 @@ class Attachment {
   connections = new Map();
   /** When the last request came that was not the first on its connection; `performance.now()`. */
   lastInRhythm = Number.NEGATIVE_INFINITY;
-  /** When it is to be looked again where a connection comes from; `performance.now()`. */
-  #lookAgainAt = Number.NEGATIVE_INFINITY;
+  /** At how many newcomers it was looked, and when the next one is due if these were enough at first; `performance.now()`. */
+  #looks = 0;
+  #lookAgainAt = 0;
   /**
    * Whether any of those that were looked at came from another machine, if that is known. They may be gone when a termination
    * begins, with others on their way.
@@ -229,7 +231,9 @@ class Attachment {
    */
   newcomer(socket, now) {
     // One from another machine is enough.
-    if (this.wasNewcomerFar === true || now < this.#lookAgainAt) return;
+    if (this.wasNewcomerFar === true) return;
+    if (this.#looks >= NEWCOMERS_AT_FIRST && now < this.#lookAgainAt) return;
+    this.#looks += 1;
     this.#lookAgainAt = now + LOOK_EVERY_MS;
     this.wasNewcomerFar = isFar(endsOf(socketBelow(socket))) ?? this.wasNewcomerFar;
   }
@@ -329,7 +333,7 @@ class Attachment {
     this.#perform(native.listening(this.key));
     if (wasTerminating) return;
     // Others may come to where it listens now.
-    this.#lookAgainAt = Number.NEGATIVE_INFINITY;
+    this.#looks = 0;
     this.wasNewcomerFar = null;
     this.#followIfNeeded();
     this.#watch();

@@ -1,12 +1,18 @@
 // Bad input is refused at the call, in Node's way, and nothing has been attached then.
 
 const assert = require('node:assert/strict');
+const diagnosticsChannel = require('node:diagnostics_channel');
+const { once } = require('node:events');
 const http = require('node:http');
-const { describe, it } = require('node:test');
+const { after, before, describe, it } = require('node:test');
 const { createHttpTerminator } = require('..');
 
 describe('createHttpTerminator()', () => {
   const server = http.createServer();
+  // Whoever attaches to a server that listens watches for requests at once.
+  before(() => once(server.listen(0, '127.0.0.1'), 'listening'));
+  after(() => server.close());
+
   const invalidType = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' };
   const invalidValue = { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE' };
   const outOfRange = { name: 'RangeError', code: 'ERR_OUT_OF_RANGE' };
@@ -121,14 +127,13 @@ describe('createHttpTerminator()', () => {
     ]),
   ]) {
     it(`refuses ${what}`, () => {
-      const before = server.eventNames().map((event) => [event, server.listenerCount(event)]);
+      const before = attachedTo(server);
       assert.throws(() => createHttpTerminator(options), { ...error, message });
       assert.throws(
         () => createHttpTerminator(options),
         (thrown) => thrown instanceof Error,
       );
-      const after = server.eventNames().map((event) => [event, server.listenerCount(event)]);
-      assert.deepEqual(after, before);
+      assert.deepEqual(attachedTo(server), before);
     });
   }
 
@@ -175,3 +180,13 @@ describe('createHttpTerminator()', () => {
     await createHttpTerminator(options).terminate();
   });
 });
+
+/** @param {http.Server} server */
+function attachedTo(server) {
+  return {
+    listeners: server.eventNames().map((event) => [event, server.listenerCount(event)]),
+    properties: Reflect.ownKeys(server),
+    areRequestsWatched: diagnosticsChannel.hasSubscribers('http.server.request.start'),
+    handles: process.getActiveResourcesInfo(),
+  };
+}

@@ -11,7 +11,7 @@ const path = require('node:path');
 const { describe, it } = require('node:test');
 const { promisify } = require('node:util');
 const { createHttpTerminator, createProbeServer } = require('..');
-const { gone, manyServers } = require('./support/addresses');
+const { gone, ofMany } = require('./support/addresses');
 const { Client, connect, requestText } = require('./support/client');
 const { startProber } = require('./support/prober');
 const { startProgram } = require('./support/process');
@@ -728,7 +728,7 @@ describe('a process', () => {
       const threads = () => require('node:fs').readdirSync('/proc/self/task').length;
       (async () => {
         const before = threads();
-        for (let count = 0; count < 1000; count += 1) await (await createProbeServer({ port: 0, host: '${manyServers}' })).close();
+        for (let count = 0; count < 1000; count += 1) await (await createProbeServer({ port: 0, host: '${ofMany(0)}' })).close();
         console.log(threads() - before);
       })();`;
     assert.equal(await run(program), '0');

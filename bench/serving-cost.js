@@ -7,7 +7,8 @@
 //
 // They are measured when V8 has given young objects all the space that it gives them. While that grows, by steps in the
 // first ten thousand requests or so, what a request costs depends on when a process took which step, and one that has
-// loaded more takes them at other times: with nothing listened to at all it differs by 2 to 4 % then (`--trace-gc` shows the steps).
+// loaded more takes them at other times: with nothing listened to at all it differs by up to 5 % then (`--trace-gc` shows
+// the steps).
 
 const { sharingOneProcessor, start } = require('./child');
 const { BARE, OURS, libraries } = require('./libraries');

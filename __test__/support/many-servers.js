@@ -64,20 +64,34 @@ async function cycle(number) {
 
 /** What a process has besides memory. */
 async function possessions() {
-  // The other end of a connection may be about to be closed.
-  await new Promise(setImmediate);
+  // The other end of a connection may be about to be closed, and the thread of the alarms ends after the promise resolves.
+  do {
+    await new Promise(setImmediate);
+  } while (threads().includes('http-terminator'));
   return {
     listeners: process.eventNames().map((event) => [String(event), process.listenerCount(event)]),
     channels: CHANNELS.filter((name) => diagnosticsChannel.hasSubscribers(name)),
     handles: process.getActiveResourcesInfo(),
-    descriptors: countIn('/proc/self/fd'),
-    threads: countIn('/proc/self/task'),
+    descriptors: listed('/proc/self/fd').length,
+    threads: threads(),
   };
 }
 
+/** Their names. */
+function threads() {
+  return listed('/proc/self/task').flatMap((task) => {
+    try {
+      return fs.readFileSync(`/proc/self/task/${task}/comm`, 'utf8').trim();
+    } catch {
+      // It has just ended.
+      return [];
+    }
+  });
+}
+
 /** @param {string} directory that only Linux has */
-function countIn(directory) {
-  return fs.existsSync(directory) ? fs.readdirSync(directory).length : null;
+function listed(directory) {
+  return fs.existsSync(directory) ? fs.readdirSync(directory) : [];
 }
 
 async function memory() {

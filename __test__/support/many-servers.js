@@ -28,28 +28,32 @@ main();
 
 async function main() {
   process.on('warning', (warning) => console.error(warning));
-  // What is loaded by the first one stays: threads and descriptors of Node's own among it.
-  await cycle(0);
-  const before = await possessions();
-  const growths = [];
+  // What Node loads for its first server stays, threads and descriptors among it.
+  await cycle(0, (server) => once(server.close(), 'close'));
   let used = await memory();
+  const before = possessions();
+  const growths = [];
   // What leaks, leaks in every batch. V8 compiles when it finds the time, which is heap, too: if it has not come to rest by then,
   // more batches tell.
   while (growths.length < BATCHES || (growths.length < BATCHES_AT_MOST && Math.min(...growths) >= UNREST)) {
-    for (let count = 0; count < BATCH; count += 1) await cycle(count);
+    for (let count = 0; count < BATCH; count += 1)
+      await cycle(count, (server) => createHttpTerminator({ server }).terminate());
     const earlier = used;
     used = await memory();
     growths.push((used - earlier) / BATCH);
   }
-  const left = await possessions();
+  await threadsToEnd(before.threads);
+  const left = possessions();
   console.log(JSON.stringify({ servers: growths.length * BATCH, before, left, leaks: Math.min(...growths) >= UNREST }));
 }
 
-/** @param {number} number */
-async function cycle(number) {
+/**
+ * @param {number} number
+ * @param {(server: import('node:net').Server) => Promise<unknown>} end
+ */
+async function cycle(number, end) {
   const host = ofMany(number);
   const server = transport.createServer({ ticketKeys }, (_request, response) => response.end());
-  const terminator = createHttpTerminator({ server });
   await once(server.listen(0, host), 'listening');
   const socket = transport.connect({ port: server.address().port, host, allowHalfOpen: false, session });
   socket.once('session', (next) => {
@@ -58,35 +62,29 @@ async function cycle(number) {
   socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await once(socket, 'data');
   const closed = once(socket, 'close');
-  await terminator.terminate();
+  await end(server);
   await closed;
 }
 
 /** What a process has besides memory. */
-async function possessions() {
-  // The other end of a connection may be about to be closed, and the thread of the alarms ends after the promise resolves.
-  do {
-    await new Promise(setImmediate);
-  } while (threads().includes('http-terminator'));
+function possessions() {
   return {
     listeners: process.eventNames().map((event) => [String(event), process.listenerCount(event)]),
     channels: CHANNELS.filter((name) => diagnosticsChannel.hasSubscribers(name)),
     handles: process.getActiveResourcesInfo(),
     descriptors: listed('/proc/self/fd').length,
-    threads: threads(),
+    threads: listed('/proc/self/task').length,
   };
 }
 
-/** Their names. */
-function threads() {
-  return listed('/proc/self/task').flatMap((task) => {
-    try {
-      return fs.readFileSync(`/proc/self/task/${task}/comm`, 'utf8').trim();
-    } catch {
-      // It has just ended.
-      return [];
-    }
-  });
+/**
+ * The thread of the alarms is told to end when a termination resolves, and may take a moment longer.
+ *
+ * @param {number} count how many are to be left
+ */
+async function threadsToEnd(count) {
+  const givenUpAt = Date.now() + 5_000;
+  while (listed('/proc/self/task').length > count && Date.now() < givenUpAt) await new Promise(setImmediate);
 }
 
 /** @param {string} directory that only Linux has */

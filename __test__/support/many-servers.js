@@ -29,15 +29,14 @@ main();
 async function main() {
   process.on('warning', (warning) => console.error(warning));
   // What Node loads for its first server stays, threads and descriptors among it.
-  await cycle(0, (server) => once(server.close(), 'close'));
+  await cycle(0, (server) => () => once(server.close(), 'close'));
   let used = await memory();
   const before = possessions();
   const growths = [];
   // What leaks, leaks in every batch. V8 compiles when it finds the time, which is heap, too: if it has not come to rest by then,
   // more batches tell.
   while (growths.length < BATCHES || (growths.length < BATCHES_AT_MOST && Math.min(...growths) >= UNREST)) {
-    for (let count = 0; count < BATCH; count += 1)
-      await cycle(count, (server) => createHttpTerminator({ server }).terminate());
+    for (let count = 0; count < BATCH; count += 1) await cycle(count, terminatorOf);
     const earlier = used;
     used = await memory();
     growths.push((used - earlier) / BATCH);
@@ -49,11 +48,12 @@ async function main() {
 
 /**
  * @param {number} number
- * @param {(server: import('node:net').Server) => Promise<unknown>} end
+ * @param {(server: import('node:net').Server) => () => Promise<unknown>} attach gives what ends the server
  */
-async function cycle(number, end) {
+async function cycle(number, attach) {
   const host = ofMany(number);
   const server = transport.createServer({ ticketKeys }, (_request, response) => response.end());
+  const end = attach(server);
   await once(server.listen(0, host), 'listening');
   const socket = transport.connect({ port: server.address().port, host, allowHalfOpen: false, session });
   socket.once('session', (next) => {
@@ -62,8 +62,13 @@ async function cycle(number, end) {
   socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
   await once(socket, 'data');
   const closed = once(socket, 'close');
-  await end(server);
+  await end();
   await closed;
+}
+
+/** @param {import('node:net').Server} server */
+function terminatorOf(server) {
+  return createHttpTerminator({ server }).terminate;
 }
 
 /** What a process has besides memory. */

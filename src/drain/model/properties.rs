@@ -141,7 +141,10 @@ proptest! {
         world.terminate(plan);
         meanwhile.into_iter().for_each(|step| world.play(step));
         // From here on timers go off in time, but some may have been late, or be so already.
-        let is_late = world.drain.poll_timeout().is_some_and(|due| is_held_up(due, world.now));
+        let quiet_until = world.termination.as_ref().and_then(Termination::keeps_quiet_until);
+        // Where a turn is awaited that is to close the quiet ones, nothing else is due.
+        let over = [world.drain.poll_timeout(), quiet_until.filter(|_| !world.quiet.is_empty())];
+        let is_late = over.into_iter().flatten().any(|over| is_held_up(over, world.now));
         let more = if world.held_up || is_late { HELD_UP_GETS } else { Duration::ZERO };
         let (watched_from, looks_from) = (world.history.len(), world.now + more);
         world.let_everything_hang();

@@ -34,6 +34,9 @@ export interface HttpTerminatorOptions {
    * milliseconds. What is left then is destroyed and listed in the report. 0 cuts everything at once,
    * `Infinity` waits as long as it takes.
    *
+   * A client of HTTP/2 on another machine has two round trips more to hear that its streams are cut, 500 ms at most. Otherwise it
+   * may take the part of an answer that it has for all of it, as those of Node do.
+   *
    * @default 1000
    */
   httpResponseTimeout?: number | undefined;

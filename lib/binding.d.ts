@@ -24,6 +24,7 @@ export const ActionKind: {
   readonly CloseSession: number;
   readonly Cut: number;
   readonly CutHalf: number;
+  readonly CutSession: number;
   readonly Destroy: number;
   readonly AwaitTurn: number;
   readonly Resolve: number;

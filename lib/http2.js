@@ -113,22 +113,31 @@ function isReceiving({ session, streams }) {
  * With a stream in flight, GOAWAY gives a reason: without one, clients of Node take the part of an answer that they
  * have for all of it. Any other reason would be an error of the stream here, too, which nobody may listen to.
  *
+ * Of a session that was closed before, Node ends the connection with FIN then, and reads on until the client does, too.
+ *
  * @param {Connection} connection
+ * @param {() => void} [done]
  */
-function destroy(connection) {
-  const { session, streams } = connection;
-  if (!streams?.size || session === null || session.destroyed) {
-    session?.destroy();
-    destroySocket(connection);
-    return;
-  }
+function cut({ session }, done) {
+  if (session === null || session.destroyed) return;
   session.goaway(CANCEL);
   // Not in the same turn: where TLS is still writing, as it is to clients that are a round trip away, the GOAWAY of this
   // would not leave before the end of the connection.
   setImmediate(() => {
     session.destroy(/** @type {any} */ (null), CANCEL);
-    destroySocket(connection);
+    done?.();
   });
+}
+
+/** @param {Connection} connection */
+function destroy(connection) {
+  const { session, streams } = connection;
+  if (streams?.size && session !== null && !session.destroyed) {
+    cut(connection, () => destroySocket(connection));
+  } else {
+    session?.destroy();
+    destroySocket(connection);
+  }
 }
 
 /**
@@ -163,4 +172,4 @@ function isTakenBack({ stream }) {
   return stream.writableFinished || isReset || code === 'ERR_HTTP2_SESSION_ERROR';
 }
 
-module.exports = { closeSession, destroy, isAnswered, isReceiving, isTakenBack, ping };
+module.exports = { closeSession, cut, destroy, isAnswered, isReceiving, isTakenBack, ping };

@@ -343,6 +343,9 @@ class Termination {
         case ActionKind.CutHalf:
           this.#cut.addHalf(connection);
           break;
+        case ActionKind.CutSession:
+          http2.cut(connection);
+          break;
         case ActionKind.Destroy:
           if (connection.session === null) http1.destroy(connection);
           else http2.destroy(connection);

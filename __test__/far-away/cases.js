@@ -19,7 +19,9 @@ const CLIENTS = 8;
 const REQUESTS_BEFORE = 4;
 /** Between an answer and the next request: part of the rhythm. */
 const THINKS_FOR = 30;
+/** Timeouts: the PING is acknowledged meanwhile if the way is not long, and in any case. */
 const SHORT = 100;
+const LONG = 1000;
 /** More than is on its way at once. */
 const LARGE = Buffer.alloc(12 << 20);
 
@@ -162,20 +164,22 @@ describe('a round trip away', { concurrency: true }, () => {
         assert.deepEqual([report.graceful, report.requests.cut], [true, 0]);
       });
 
-      it('tells the client of an answer that is cut that it is not whole', async (test) => {
-        const options = { httpResponseTimeout: SHORT };
-        const { server, terminator } = await serveFarAway(test, (_request, response) => response.end(LARGE), options);
-        const session = await openSession(test, server);
-        const stream = session.request({ ':path': '/' });
-        await once(stream, 'data');
-        const errors = [];
-        stream.on('error', ({ code }) => errors.push(code)).resume();
-        const closed = new Promise((resolve) => stream.once('close', resolve));
-        const report = await terminator.terminate();
-        await closed;
-        assert.equal(errors.length, 1, 'the part does not pass for the whole');
-        assert.equal(report.requests.cut, 1);
-      });
+      for (const httpResponseTimeout of [SHORT, LONG]) {
+        it(`tells the client of an answer that is cut after ${httpResponseTimeout} ms that it is not whole`, async (test) => {
+          const options = { httpResponseTimeout };
+          const { server, terminator } = await serveFarAway(test, (_request, response) => response.end(LARGE), options);
+          const session = await openSession(test, server);
+          const stream = session.request({ ':path': '/' });
+          await once(stream, 'data');
+          const errors = [];
+          stream.on('error', ({ code }) => errors.push(code)).resume();
+          const closed = new Promise((resolve) => stream.once('close', resolve));
+          const report = await terminator.terminate();
+          await closed;
+          assert.equal(errors.length, 1, 'the part does not pass for the whole');
+          assert.equal(report.requests.cut, 1);
+        });
+      }
     });
   }
 });

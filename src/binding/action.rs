@@ -53,6 +53,8 @@ pub enum ActionKind {
     Cut,
     /// List half a request among them.
     CutHalf,
+    /// Tell an HTTP/2 client that its streams are cut, and read on until it closes.
+    CutSession,
     /// Close a connection at once.
     Destroy,
     /// Report when the event loop has polled for input once.
@@ -115,6 +117,7 @@ fn kind_and_id(action: Action) -> [u32; 2] {
         Action::CloseSession(id) => (ActionKind::CloseSession, id),
         Action::Cut(id) => (ActionKind::Cut, id),
         Action::CutHalf(id) => (ActionKind::CutHalf, id),
+        Action::CutSession(id) => (ActionKind::CutSession, id),
         Action::Destroy(id) => (ActionKind::Destroy, id),
         Action::AwaitTurn => (ActionKind::AwaitTurn, 0),
         Action::Resolve => (ActionKind::Resolve, 0),

@@ -64,6 +64,9 @@ pub enum Action {
     Cut(ConnectionId),
     /// List a request of which this connection has received a part among the requests cut.
     CutHalf(ConnectionId),
+    /// Tell the peer of this HTTP/2 connection that what is in flight is cut, behind that send FIN, then read and discard
+    /// until the peer closes. [`Action::Destroy`] follows if it does not in time.
+    CutSession(ConnectionId),
     /// Close this connection at once, whatever is under way on it.
     Destroy(ConnectionId),
     /// Call [`Drain::handle_turned`] after the event loop has polled for input once.

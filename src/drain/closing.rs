@@ -127,6 +127,26 @@ impl Drain {
         }
     }
 
+    /// The deadline has passed.
+    ///
+    /// A session that has streams in flight was told that it closes, and clients of Node take the end of its connection for
+    /// the end of their answers, even a reset, unless they hear of the cut before. What they still write is answered with a
+    /// reset once the socket is gone, and that overtakes whatever has not left. So those that are far away have a moment
+    /// to hear of it. On this machine it is there at once.
+    pub(super) fn cut_off(&mut self, id: ConnectionId, now: Instant) {
+        let connection = &self.connections[id];
+        let within = connection.distance.hears_within();
+        if within.is_zero() || connection.requests == 0 || !matches!(connection.course, Course::ClosingSession { .. }) {
+            self.destroy(id);
+            return;
+        }
+        let connection = &mut self.connections[id];
+        connection.destroy();
+        connection.course = Course::Destroyed { until: Some(now + within) };
+        self.be_patient(id, now + within);
+        self.actions.extend([Action::Cut(id), Action::CutSession(id)]);
+    }
+
     pub(super) fn destroy(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id];
         let half = connection.is_cut_in_half();

@@ -88,7 +88,10 @@ pub(super) enum Course {
     /// FIN is sent, input is discarded. Next: as of `Leaving`.
     Lingering { until: Instant, tally: Tally },
     /// Destroyed; only the socket's `close` is awaited.
-    Destroyed,
+    Destroyed {
+        /// How long a peer that is far away has to hear that it was cut, if it may take that for the end of its answer.
+        until: Option<Instant>,
+    },
 }
 
 impl Course {
@@ -99,8 +102,8 @@ impl Course {
             | Self::HearingBody { until }
             | Self::Pinging { until }
             | Self::Lingering { until, .. } => Some(until),
-            Self::ClosingSession { until } => until.as_mut(),
-            Self::Open | Self::Queued | Self::Leaving(_) | Self::Destroyed => None,
+            Self::ClosingSession { until } | Self::Destroyed { until } => until.as_mut(),
+            Self::Open | Self::Queued | Self::Leaving(_) => None,
         }
     }
 }
@@ -218,7 +221,7 @@ impl Connection {
 
     /// Whether FIN has left, or is bound to: no further answer reaches the peer.
     pub(super) fn is_leaving(&self) -> bool {
-        matches!(self.course, Course::Leaving(_) | Course::Lingering { .. } | Course::Destroyed)
+        matches!(self.course, Course::Leaving(_) | Course::Lingering { .. } | Course::Destroyed { .. })
     }
 
     /// Whether it was about to be closed as idle. Whoever closes it looks at it once more before, and it may be open yet.
@@ -262,7 +265,7 @@ impl Connection {
         let tally = if !answered && (cut > 0 || self.hijacked) { Tally::Forced } else { self.tally() };
         // A second destruction finds the first one's verdict.
         self.destroyed_as.get_or_insert((tally, cut));
-        self.course = Course::Destroyed;
+        self.course = Course::Destroyed { until: None };
         // What had come behind the last answer was lost with that, and the connection not ended by force.
         tally == Tally::Forced || cut > 0
     }
@@ -270,7 +273,7 @@ impl Connection {
     /// How many requests are lost if this connection is destroyed now. Half a request is one.
     fn cut_at_deadline(&self) -> u32 {
         match self.course {
-            Course::Destroyed => 0,
+            Course::Destroyed { .. } => 0,
             _ => self.requests + u32::from(self.is_cut_in_half()),
         }
     }
@@ -284,7 +287,7 @@ impl Connection {
     pub(super) fn cut_by_close(&self, by_peer: bool) -> u32 {
         match self.course {
             Course::Leaving(_) | Course::Lingering { .. } => self.requests,
-            Course::Destroyed => self.destroyed_as.map_or(0, |(_, cut)| cut),
+            Course::Destroyed { .. } => self.destroyed_as.map_or(0, |(_, cut)| cut),
             _ if by_peer => 0,
             // Somebody here has closed it, such as a handler that could not go on.
             _ => self.requests,
@@ -308,7 +311,7 @@ impl Connection {
             // It was answered while the loop had its turn, and was then closed as idle.
             Course::Leaving(_) | Course::Lingering { .. } if self.busy => Tally::Drained,
             Course::Leaving(tally) | Course::Lingering { tally, .. } => tally,
-            Course::Destroyed => self.destroyed_as.map_or(Tally::Forced, |(tally, _)| tally),
+            Course::Destroyed { .. } => self.destroyed_as.map_or(Tally::Forced, |(tally, _)| tally),
         }
     }
 
@@ -322,7 +325,7 @@ impl Connection {
             "Only sessions are pinged."
         );
         assert!(
-            self.destroyed_as.is_some() == (self.course == Course::Destroyed),
+            self.destroyed_as.is_some() == matches!(self.course, Course::Destroyed { .. }),
             "What is destroyed knows what it counts as."
         );
     }

@@ -32,6 +32,7 @@
 //!   HTTP/2 ───── PING acknowledged ──▶ close the session (GOAWAY; its streams end first)
 //!                and its peer leaves its end open though it has received everything ──▶ destroy
 //!   any ──────── deadline ──▶ destroy, and what was in flight is listed as cut
+//!                (a client of HTTP/2 that is far away is told so, and has a moment to close)
 //! ```
 //!
 //! Which idle connections are kept, and how long, is told in [`keep_alive`]; how many close in one turn, in [`idle`];
@@ -508,7 +509,7 @@ impl Drain {
         let Some(connection) = self.connections.get(id) else { return };
         if self.phase.is_terminating() {
             let cut = connection.cut_by_close(by_peer);
-            if cut > 0 && connection.course != Course::Destroyed {
+            if cut > 0 && !matches!(connection.course, Course::Destroyed { .. }) {
                 self.actions.push_back(Action::Cut(id));
             }
             self.report.requests.cut += cut;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Course};
 use super::keep_alive::Window;
 use super::termination::Turn;
-use super::{ConnectionId, Drain};
+use super::{Action, ConnectionId, Drain};
 
 /// How late it must be found that somebody's time is over. A busy loop is late by less, one that was stopped by more.
 pub const HELD_UP_FROM: Duration = Duration::from_millis(20);
@@ -98,7 +98,11 @@ impl Drain {
                 self.queue_close(id);
                 self.await_turn_unless_awaited();
             }
-            Course::Open | Course::Queued | Course::Leaving(_) | Course::Destroyed => {}
+            Course::Destroyed { .. } => {
+                self.connections[id].course = Course::Destroyed { until: None };
+                self.actions.push_back(Action::Destroy(id));
+            }
+            Course::Open | Course::Queued | Course::Leaving(_) => {}
         }
     }
 }

@@ -259,7 +259,7 @@ impl Drain {
         self.tasks = 0;
         self.actions.push_back(Action::DestroyQuiet);
         for id in self.ids() {
-            self.destroy(id);
+            self.cut_off(id, now);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Scenes played against the machine in virtual time: each names what a termination promises.
 
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN};
-use super::distance::ROUND_TRIP_AT_MOST;
+use super::distance::{HEARS_WITHIN_AT_MOST, ROUND_TRIP_AT_MOST};
 use super::idle::CLOSES_PER_TURN;
 use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, RHYTHM_FROM_AFAR_AT_MOST, SPEAKS_WITHIN};
 use super::listener::ACCEPT_AT_MOST;
@@ -804,6 +804,36 @@ fn hanging_streams_are_cut_at_the_deadline() {
     assert_eq!(scene.expire(SECOND), [Action::Cut(id), Action::Destroy(id)]);
     assert_eq!(scene.close(id), [Action::Resolve]);
     assert_eq!(scene.drain.report().requests.cut, 2, "what the client took back is not cut");
+}
+
+#[test]
+fn a_client_far_away_has_time_to_hear_that_its_streams_are_cut() {
+    let mut scene = Scene::new();
+    let sessions = [Distance::Near, FAR[0], FAR[1], FAR[1]].map(|distance| {
+        let id = scene.drain.handle_found(Transport::Tls, distance, true, None);
+        scene.drain.handle_multiplexed(id, scene.now);
+        scene.start(id, false);
+        id
+    });
+    let [near, unknown, far, leaves] = sessions;
+    scene.terminate();
+    scene.turn();
+    for id in sessions {
+        scene.drain.handle_ponged(id, scene.now);
+    }
+    scene.actions();
+    let told = [unknown, far, leaves].map(|id| [Action::Cut(id), Action::CutSession(id)]);
+    assert_eq!(scene.expire(SECOND), [vec![Action::Cut(near), Action::Destroy(near)], told.concat()].concat());
+    for id in [near, leaves] {
+        assert_eq!(scene.close(id), []);
+    }
+    assert_eq!(scene.pass(ROUND_TRIP * 2 - MILLISECOND), []);
+    assert_eq!(scene.pass(MILLISECOND), [Action::Destroy(far)]);
+    assert_eq!(scene.close(far), []);
+    assert_eq!(scene.pass(HEARS_WITHIN_AT_MOST - ROUND_TRIP * 2), [Action::Destroy(unknown)]);
+    assert_eq!(scene.close(unknown), [Action::Resolve]);
+    let report = scene.drain.report();
+    assert_eq!((report.requests.cut, report.connections.forced), (4, 4));
 }
 
 #[test]

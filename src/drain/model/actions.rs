@@ -53,6 +53,7 @@ impl World {
                 peer.closing |= peer.in_flight.is_empty();
             }
             Action::Cut(id) | Action::CutHalf(id) => self.list(id),
+            Action::CutSession(id) => self.cut_session(id),
             Action::Destroy(id) => self.destroy(id),
             Action::AwaitTurn => self.turns_asked += 1,
             Action::Resolve => self.resolve(),
@@ -191,6 +192,15 @@ impl World {
         peer.leaving = true;
         peer.destroyed = true;
         peer.closing = true;
+    }
+
+    /// It is as good as destroyed, but for its socket.
+    fn cut_session(&mut self, id: ConnectionId) {
+        self.destroy(id);
+        let now = self.now;
+        let peer = self.named(id);
+        peer.closing = false;
+        peer.lingers_until = Some(now + peer.hears_within());
     }
 
     fn hear(&mut self, milestone: Milestone) {

@@ -58,6 +58,7 @@ laws! {
     a_session_is_closed_only_when_its_ping_is_acknowledged_or_has_taken_too_long among 0..1,
     a_connection_is_silent_through_a_whole_turn_before_it_is_closed_as_idle among 0..1,
     nothing_is_destroyed_before_the_deadline_unless_it_has_lingered_long_enough among 0..1,
+    whoever_is_far_away_has_time_to_hear_that_its_streams_are_cut among 0..1,
     no_answer_says_close_unless_its_request_is_the_last among 0..1,
     every_action_is_for_a_connection_that_is_open among 0..1,
     nothing_is_done_unless_a_termination_runs among 0..1,
@@ -156,6 +157,23 @@ fn everything_is_destroyed_one_whole_turn_after_the_deadline(world: &World) {
     let expired = world.termination.as_ref().is_some_and(|termination| termination.expired);
     let spared = world.sockets(|peer| !peer.destroyed);
     assert!(!expired || spared.is_empty(), "{spared:?}");
+}
+
+fn whoever_is_far_away_has_time_to_hear_that_its_streams_are_cut(world: &World) {
+    for Moment { action, peer, termination, now, .. } in &world.history {
+        let (Some(peer), Some(termination)) = (peer, termination) else { continue };
+        let is_streaming = peer.session_closing && !peer.in_flight.is_empty();
+        match action {
+            Action::CutSession(_) => {
+                assert!(termination.expired && is_streaming && peer.distance.is_far(), "{peer:?}");
+                assert!(!peer.destroyed, "{peer:?}");
+            }
+            Action::Destroy(_) if is_streaming && peer.distance.is_far() => {
+                assert!(peer.destroyed && peer.lingers_until.is_some_and(|until| until <= *now), "{peer:?}");
+            }
+            _ => {}
+        }
+    }
 }
 
 fn a_body_whose_request_is_answered_is_heard_to_its_end(world: &World) {

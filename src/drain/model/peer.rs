@@ -202,6 +202,15 @@ impl Peer {
         round_trip(self.distance)
     }
 
+    /// How long it takes to hear of something and to answer.
+    pub(super) fn hears_within(&self) -> Duration {
+        match self.distance {
+            Distance::Near => Duration::ZERO,
+            Distance::Far { round_trip: Duration::ZERO } => HEARS_WITHIN_AT_MOST,
+            Distance::Far { round_trip } => (round_trip * 2).min(HEARS_WITHIN_AT_MOST),
+        }
+    }
+
     /// Until when it may speak, having been accepted a moment ago.
     pub(super) fn may_speak_until(&self) -> Option<Instant> {
         self.accepted.map(|accepted| accepted + SPEAKS_WITHIN + self.round_trip())

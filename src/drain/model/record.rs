@@ -163,6 +163,7 @@ pub(super) fn id_of(action: Action) -> Option<ConnectionId> {
         | Action::CloseSession(id)
         | Action::Cut(id)
         | Action::CutHalf(id)
+        | Action::CutSession(id)
         | Action::Destroy(id) => Some(id),
     }
 }

@@ -34,8 +34,9 @@ export interface HttpTerminatorOptions {
    * milliseconds. What is left then is destroyed and listed in the report. 0 cuts everything at once,
    * `Infinity` waits as long as it takes.
    *
-   * A client of HTTP/2 on another machine has two round trips more to hear that its streams are cut, 500 ms at most. Otherwise it
-   * may take the part of an answer that it has for all of it, as those of Node do.
+   * A client of HTTP/2 on another machine has 250 ms and a round trip more to hear that its streams are cut, 500 ms at most, unless
+   * it closes before or the server listens again. Otherwise it may take the part of an answer that it has for all of it, as those
+   * of Node do.
    *
    * @default 1000
    */
@@ -126,7 +127,7 @@ export interface HttpTerminator {
   /**
    * Ends the server: accepts who waits to be accepted, stops listening, closes idle connections or keeps them for one
    * more request, lets requests in flight be answered whole, and resolves when the last connection is gone, or as soon as
-   * everything that is left has been destroyed at `httpResponseTimeout`.
+   * everything that is left has been destroyed at {@link HttpTerminatorOptions.httpResponseTimeout}.
    *
    * Calls while it runs share one promise, and so do calls after it until the server listens again. If it does so while one
    * runs, that leaves it alone, unless there is a further call: then it ends, too. Of a server that does

@@ -223,6 +223,15 @@ function hearOut(connection) {
   });
 }
 
+/**
+ * Resets the connection, where there is a reset: TCP has one, pipes and Unix domain sockets have not.
+ *
+ * @param {Connection} connection
+ */
+function reset({ accepted }) {
+  if (accepted.remoteAddress !== undefined) accepted.resetAndDestroy?.();
+}
+
 /** @param {Connection} connection */
 function destroy({ accepted, socket, rest }) {
   socket.destroy();
@@ -231,4 +240,4 @@ function destroy({ accepted, socket, rest }) {
   rest?.destroy();
 }
 
-module.exports = { close, destroy, end, hearBody, hearOut, isRead, linger, saidClose, sayClose, sayKeepAlive };
+module.exports = { close, destroy, end, hearBody, hearOut, isRead, linger, reset, saidClose, sayClose, sayKeepAlive };

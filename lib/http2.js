@@ -2,7 +2,7 @@
 
 const { setImmediate, setTimeout } = require('./early').timers;
 const http1 = require('./http1');
-const { handlersEndOf } = require('./internals');
+const { handlersEndOf, isWriting } = require('./internals');
 const { hasUnread } = require('./unread');
 
 /** @typedef {import('./connection').Connection} Connection */
@@ -65,7 +65,7 @@ function closeSession(connection, closing) {
  */
 function closeOnceSent(connection, session, closing) {
   if (session.destroyed) return;
-  if (session.state.outboundQueueSize !== 0) {
+  if (hasMoreToSend(session)) {
     setTimeout(closeOnceSent, LOOK_AGAIN_AFTER, connection, session, closing);
     return;
   }
@@ -110,34 +110,74 @@ function isReceiving({ session, streams }) {
 }
 
 /**
- * With a stream in flight, GOAWAY gives a reason: without one, clients of Node take the part of an answer that they
- * have for all of it. Any other reason would be an error of the stream here, too, which nobody may listen to.
+ * Lets the client of a session that has streams in flight know that they are cut, then ends the connection with FIN and reads on.
  *
- * Of a session that was closed before, Node ends the connection with FIN then, and reads on until the client does, too.
+ * A connection that is not destroyed here is destroyed later, if the client does not close it. So nothing is to be done where
+ * somebody has destroyed the session.
  *
  * @param {Connection} connection
- * @param {() => void} [done]
  */
-function cut({ session }, done) {
+function cut({ accepted, session }) {
   if (session === null || session.destroyed) return;
-  session.goaway(CANCEL);
-  // Not in the same turn: where TLS is still writing, as it is to clients that are a round trip away, the GOAWAY of this
-  // would not leave before the end of the connection.
-  setImmediate(() => {
-    session.destroy(/** @type {any} */ (null), CANCEL);
-    done?.();
-  });
+  giveReason(session);
+  setImmediate(breakOffOnceSent, session, accepted);
+}
+
+/**
+ * @param {ServerHttp2Session} session
+ * @param {Connection['accepted']} accepted
+ */
+function breakOffOnceSent(session, accepted) {
+  if (session.destroyed) return;
+  if (hasMoreToSend(session) || isWriting(accepted)) {
+    setTimeout(breakOffOnceSent, LOOK_AGAIN_AFTER, session, accepted);
+    return;
+  }
+  // Of one that was closed before, Node does not destroy the socket with it.
+  session.close();
+  breakOff(session);
 }
 
 /** @param {Connection} connection */
 function destroy(connection) {
   const { session, streams } = connection;
-  if (streams?.size && session !== null && !session.destroyed) {
-    cut(connection, () => destroySocket(connection));
-  } else {
+  if (!streams?.size || session === null || session.destroyed) {
     session?.destroy();
     destroySocket(connection);
+    return;
   }
+  giveReason(session);
+  // Not in the same turn: where TLS is still writing, as it is to clients that are a round trip away, the reason would not leave
+  // before the end of the connection.
+  setImmediate(() => {
+    // What waits when a session is destroyed is not sent. A client that has heard of nothing takes FIN for the end of what it has,
+    // but not a reset. One that has had a GOAWAY before takes either for that, and whether it has does not show.
+    const isUntold = !session.destroyed && (hasMoreToSend(session) || isWriting(connection.accepted));
+    breakOff(session);
+    if (isUntold) http1.reset(connection);
+    destroySocket(connection);
+  });
+}
+
+/**
+ * With a stream in flight, GOAWAY gives a reason: without one, clients of Node take the part of an answer that they
+ * have for all of it.
+ *
+ * @param {ServerHttp2Session} session
+ */
+function giveReason(session) {
+  session.goaway(CANCEL);
+}
+
+/** @param {ServerHttp2Session} session */
+function breakOff(session) {
+  // Any other reason would be an error of its streams here, too, which nobody may listen to.
+  session.destroy(/** @type {any} */ (null), CANCEL);
+}
+
+/** @param {ServerHttp2Session} session that is not destroyed, and may have handed more to its connection than that has sent */
+function hasMoreToSend(session) {
+  return session.state.outboundQueueSize !== 0;
 }
 
 /**

@@ -256,6 +256,17 @@ function descriptorOf(owner) {
 }
 
 /**
+ * Whether something that was written on a connection waits for the kernel to take it.
+ *
+ * Without it, that is not known of HTTP/2, whose writes do not go through the socket's stream.
+ *
+ * @param {Socket} socket that was accepted
+ */
+function isWriting(socket) {
+  return /** @type {any} */ (socket)._handle?.writeQueueSize > 0;
+}
+
+/**
  * The addresses of both ends of a connection. A socket's own getters would leave them on it.
  *
  * Without it, they are not known of connections that have gone when a termination begins, and a listener is closed without
@@ -329,6 +340,7 @@ module.exports = {
   isLast,
   isParsed,
   isToUpgrade,
+  isWriting,
   listsConnections,
   lookAtIdle,
   parserOn,

@@ -314,7 +314,7 @@ impl Driver {
 
 /// How far away the peer of a connection is, of which there is a descriptor if it is on another machine.
 fn distance(far: Option<i32>) -> Distance {
-    // Where that can't be known, it is as if it were next door.
+    // Where that can't be measured, it is unknown, which is written as none.
     let round_trip = |descriptor| kernel::round_trip(descriptor).unwrap_or_default();
     far.map_or(Distance::Near, |descriptor| Distance::Far { round_trip: round_trip(descriptor) })
 }

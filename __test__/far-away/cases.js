@@ -22,8 +22,11 @@ const THINKS_FOR = 30;
 /** Timeouts: the PING is acknowledged meanwhile if the way is not long, and in any case. */
 const SHORT = 100;
 const LONG = 1000;
-/** More than is on its way at once. */
-const LARGE = Buffer.alloc(12 << 20);
+/** What Node's own default is, and one that has Node write more than its kernel takes. */
+const USUAL_WINDOW = 65535;
+const WIDE_WINDOW = 1 << 20;
+/** More than is on its way at once, and than comes in the longer time. */
+const LARGE = Buffer.alloc(256 << 20);
 
 const withTls12 = {
   ...transports.find(({ name }) => name === 'https'),
@@ -136,17 +139,21 @@ describe('a round trip away', { concurrency: true }, () => {
       const serveFarAway = (test, handler, options) =>
         serve(test, transport, handler, { listen: EVERYWHERE, ...options });
 
-      const openSession = async (test, server) => {
-        const session = http2.connect(`${transport.scheme}://${FAR_AWAY}:${server.address().port}`, trust);
+      const openSession = async (test, server, initialWindowSize) => {
+        const options = { ...trust, settings: { initialWindowSize } };
+        const session = http2.connect(`${transport.scheme}://${FAR_AWAY}:${server.address().port}`, options);
         session.on('error', () => {});
         test.after(() => session.destroy());
         await once(session, 'remoteSettings');
+        session.setLocalWindowSize(initialWindowSize);
         return session;
       };
 
       it('loses no request: each is answered, or refused before anything was done', async (test) => {
         const { server, terminator } = await serveFarAway(test, gatedHandler().handler);
-        const sessions = await Promise.all(Array.from({ length: CLIENTS }, () => openSession(test, server)));
+        const sessions = await Promise.all(
+          Array.from({ length: CLIENTS }, () => openSession(test, server, USUAL_WINDOW)),
+        );
         const enough = gate();
         let answered = 0;
         const outcomes = sessions.map(async (session) => {
@@ -168,7 +175,7 @@ describe('a round trip away', { concurrency: true }, () => {
         it(`tells the client of an answer that is cut after ${httpResponseTimeout} ms that it is not whole`, async (test) => {
           const options = { httpResponseTimeout };
           const { server, terminator } = await serveFarAway(test, (_request, response) => response.end(LARGE), options);
-          const session = await openSession(test, server);
+          const session = await openSession(test, server, WIDE_WINDOW);
           const stream = session.request({ ':path': '/' });
           await once(stream, 'data');
           const errors = [];

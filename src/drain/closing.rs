@@ -129,10 +129,10 @@ impl Drain {
 
     /// The deadline has passed.
     ///
-    /// A session that has streams in flight was told that it closes, and clients of Node take the end of its connection for
-    /// the end of their answers, even a reset, unless they hear of the cut before. What they still write is answered with a
-    /// reset once the socket is gone, and that overtakes whatever has not left. So those that are far away have a moment
-    /// to hear of it. On this machine it is there at once.
+    /// The client of a session that closes has been told so, or is about to be. If streams are in flight, those of Node take the
+    /// end of the connection for the end of their answers then, even a reset, unless they hear of the cut before. What they
+    /// still write is answered with a reset once the socket is gone, and that overtakes whatever has not left. So those that
+    /// are far away have a moment to hear of it. On this machine it is there at once, if they read.
     pub(super) fn cut_off(&mut self, id: ConnectionId, now: Instant) {
         let connection = &self.connections[id];
         let within = connection.distance.hears_within();
@@ -145,6 +145,21 @@ impl Drain {
         connection.course = Course::Destroyed { until: Some(now + within) };
         self.be_patient(id, now + within);
         self.actions.extend([Action::Cut(id), Action::CutSession(id)]);
+    }
+
+    /// No longer waits for those that may hear that they were cut.
+    pub(super) fn go_on_without_those_cut(&mut self) {
+        for id in self.ids() {
+            if matches!(self.connections[id].course, Course::Destroyed { until: Some(_) }) {
+                self.destroy_socket(id);
+            }
+        }
+    }
+
+    /// Its peer has heard that it was cut, or had time to.
+    pub(super) fn destroy_socket(&mut self, id: ConnectionId) {
+        self.connections[id].course = Course::Destroyed { until: None };
+        self.actions.push_back(Action::Destroy(id));
     }
 
     pub(super) fn destroy(&mut self, id: ConnectionId) {

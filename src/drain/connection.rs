@@ -87,9 +87,9 @@ pub(super) enum Course {
     Leaving(Tally),
     /// FIN is sent, input is discarded. Next: as of `Leaving`.
     Lingering { until: Instant, tally: Tally },
-    /// Destroyed; only the socket's `close` is awaited.
+    /// Destroyed, or as good as that: only the socket's `close` is awaited.
     Destroyed {
-        /// How long a peer that is far away has to hear that it was cut, if it may take that for the end of its answer.
+        /// When the socket follows, if the peer is to hear first that it was cut.
         until: Option<Instant>,
     },
 }

@@ -15,7 +15,10 @@ pub const ROUND_TRIP_AT_MOST: Duration = Duration::from_secs(2);
 /// How long a handshake is taken to take, if clients come from other machines, and the round trip to none of them is known.
 pub const ROUND_TRIP_IF_UNKNOWN: Duration = Duration::from_millis(250);
 
-/// How long a peer may take to hear that it was cut, however far away it is. The deadline has passed by then.
+/// How long a peer on another machine may take to hear that it was cut, behind whatever was sent before; and a round trip more.
+pub const HEARS_WITHIN: Duration = Duration::from_millis(250);
+
+/// The same however far away it is. The deadline has passed by then.
 pub const HEARS_WITHIN_AT_MOST: Duration = Duration::from_millis(500);
 
 /// Where the peer of a connection is.
@@ -46,7 +49,7 @@ impl Distance {
         }
     }
 
-    /// How long a handshake takes from there, which is a round trip.
+    /// How long a handshake takes from there.
     pub(super) fn shakes_hands_within(self) -> Duration {
         match self {
             Self::Far { round_trip: Duration::ZERO } => ROUND_TRIP_IF_UNKNOWN,
@@ -54,9 +57,12 @@ impl Distance {
         }
     }
 
-    /// How long it takes to hear of something and to answer, if that has to wait for what was sent before it.
+    /// How long it takes to hear that it was cut, and to close.
     pub(super) fn hears_within(self) -> Duration {
-        (self.shakes_hands_within() * 2).min(HEARS_WITHIN_AT_MOST)
+        match self {
+            Self::Near => Duration::ZERO,
+            Self::Far { .. } => (HEARS_WITHIN + self.round_trip()).min(HEARS_WITHIN_AT_MOST),
+        }
     }
 
     pub(super) fn speaks_within(self) -> Duration {

@@ -631,6 +631,8 @@ impl Drain {
         } else if self.listener == Listener::Closed {
             self.listener = Listener::Reopened;
             self.closing_server = false;
+            // Whoever comes is destroyed as long as this goes on.
+            self.go_on_without_those_cut();
             self.resolve_if_done(now);
         }
         self.assert_invariants();

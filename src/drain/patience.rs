@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Course};
 use super::keep_alive::Window;
 use super::termination::Turn;
-use super::{Action, ConnectionId, Drain};
+use super::{ConnectionId, Drain};
 
 /// How late it must be found that somebody's time is over. A busy loop is late by less, one that was stopped by more.
 pub const HELD_UP_FROM: Duration = Duration::from_millis(20);
@@ -34,7 +34,9 @@ pub(super) fn more_time(over: Instant, now: Instant) -> Option<Instant> {
 impl Connection {
     /// Until when it has more time, if it was held up when that was `over`, and was not excused before.
     pub(super) fn excuse(&mut self, over: Instant, now: Instant) -> Option<Instant> {
-        let until = more_time(over, now).filter(|_| !self.excused)?;
+        // Whoever was cut has had more time than the deadline gave.
+        let has_had_it = self.excused || matches!(self.course, Course::Destroyed { .. });
+        let until = more_time(over, now).filter(|_| !has_had_it)?;
         self.excused = true;
         Some(until)
     }
@@ -98,10 +100,7 @@ impl Drain {
                 self.queue_close(id);
                 self.await_turn_unless_awaited();
             }
-            Course::Destroyed { .. } => {
-                self.connections[id].course = Course::Destroyed { until: None };
-                self.actions.push_back(Action::Destroy(id));
-            }
+            Course::Destroyed { .. } => self.destroy_socket(id),
             Course::Open | Course::Queued | Course::Leaving(_) => {}
         }
     }

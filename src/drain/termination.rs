@@ -211,7 +211,7 @@ impl Drain {
     /// The server listens again, and that is to end, too.
     fn begin_anew(&mut self, now: Instant) {
         if self.expired {
-            // What was cut is gone, and this has a deadline of its own.
+            // What was cut is as good as gone, and this has a deadline of its own.
             self.deadline = None;
             self.last_turn = false;
         }
@@ -233,7 +233,8 @@ impl Drain {
         }
     }
 
-    /// The deadline: everything left goes, and nothing is waited for but the sockets' own `close`.
+    /// The deadline: everything left goes, and nothing is waited for but the sockets' own `close`, and those who are to hear that
+    /// they were cut.
     pub(super) fn cut(&mut self, now: Instant) {
         self.deadline = None;
         self.half_time = None;

@@ -1,7 +1,7 @@
 //! Scenes played against the machine in virtual time: each names what a termination promises.
 
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN};
-use super::distance::{HEARS_WITHIN_AT_MOST, ROUND_TRIP_AT_MOST};
+use super::distance::{HEARS_WITHIN, ROUND_TRIP_AT_MOST};
 use super::idle::CLOSES_PER_TURN;
 use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, RHYTHM_FROM_AFAR_AT_MOST, SPEAKS_WITHIN};
 use super::listener::ACCEPT_AT_MOST;
@@ -827,11 +827,11 @@ fn a_client_far_away_has_time_to_hear_that_its_streams_are_cut() {
     for id in [near, leaves] {
         assert_eq!(scene.close(id), []);
     }
-    assert_eq!(scene.pass(ROUND_TRIP * 2 - MILLISECOND), []);
+    assert_eq!(scene.pass(HEARS_WITHIN), [Action::Destroy(unknown)]);
+    assert_eq!(scene.close(unknown), []);
+    assert_eq!(scene.pass(ROUND_TRIP - MILLISECOND), []);
     assert_eq!(scene.pass(MILLISECOND), [Action::Destroy(far)]);
-    assert_eq!(scene.close(far), []);
-    assert_eq!(scene.pass(HEARS_WITHIN_AT_MOST - ROUND_TRIP * 2), [Action::Destroy(unknown)]);
-    assert_eq!(scene.close(unknown), [Action::Resolve]);
+    assert_eq!(scene.close(far), [Action::Resolve]);
     let report = scene.drain.report();
     assert_eq!((report.requests.cut, report.connections.forced), (4, 4));
 }

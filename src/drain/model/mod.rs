@@ -25,7 +25,7 @@ mod survey;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN, SHOWS_WITHIN};
-use super::distance::{HEARS_WITHIN_AT_MOST, ROUND_TRIP_AT_MOST, ROUND_TRIP_IF_UNKNOWN};
+use super::distance::{HEARS_WITHIN, HEARS_WITHIN_AT_MOST, ROUND_TRIP_AT_MOST, ROUND_TRIP_IF_UNKNOWN};
 use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, FEW, GAPS, WINDOW_AT_MOST};
 use super::keep_alive::{RHYTHM_AT_LEAST, RHYTHM_AT_MOST, RHYTHM_FROM_AFAR_AT_MOST, SPEAKS_WITHIN};
 use super::listener::ACCEPT_AT_MOST;

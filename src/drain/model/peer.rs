@@ -202,12 +202,11 @@ impl Peer {
         round_trip(self.distance)
     }
 
-    /// How long it takes to hear of something and to answer.
+    /// How long it takes to hear that it was cut, and to close.
     pub(super) fn hears_within(&self) -> Duration {
         match self.distance {
             Distance::Near => Duration::ZERO,
-            Distance::Far { round_trip: Duration::ZERO } => HEARS_WITHIN_AT_MOST,
-            Distance::Far { round_trip } => (round_trip * 2).min(HEARS_WITHIN_AT_MOST),
+            Distance::Far { round_trip } => (HEARS_WITHIN + round_trip).min(HEARS_WITHIN_AT_MOST),
         }
     }
 

@@ -109,6 +109,9 @@ export function listenerClosed(key: number): Actions;
 /** A further descriptor of the same connection, for the caller to close; null where there can't be one. */
 export function duplicate(descriptor: number): number | null;
 
+/** Has a connection reset when it is closed, where that can be had. */
+export function resetAtClose(descriptor: number): void;
+
 /** The places of those descriptors on which unread bytes wait; null if there are none, or nobody knows. */
 export function unread(descriptors: Int32Array, count: number): number[] | null;
 

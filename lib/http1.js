@@ -224,12 +224,13 @@ function hearOut(connection) {
 }
 
 /**
- * Resets the connection, where there is a reset: TCP has one, pipes and Unix domain sockets have not.
+ * Has the connection reset when it is destroyed, where there is a reset: TCP has one. Not by `resetAndDestroy()`: a socket that is
+ * ending refuses that, and never closes then.
  *
  * @param {Connection} connection
  */
 function reset({ accepted }) {
-  if (accepted.remoteAddress !== undefined) accepted.resetAndDestroy?.();
+  native.resetAtClose(descriptorOf(accepted));
 }
 
 /** @param {Connection} connection */

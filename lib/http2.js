@@ -153,8 +153,8 @@ function destroy(connection) {
     // What waits when a session is destroyed is not sent. A client that has heard of nothing takes FIN for the end of what it has,
     // but not a reset. One that has had a GOAWAY before takes either for that, and whether it has does not show.
     const isUntold = !session.destroyed && (hasMoreToSend(session) || isWriting(connection.accepted));
-    breakOff(session);
     if (isUntold) http1.reset(connection);
+    breakOff(session);
     destroySocket(connection);
   });
 }

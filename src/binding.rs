@@ -294,6 +294,13 @@ pub fn duplicate(descriptor: i32) -> Option<i32> {
     kernel::duplicate(descriptor).ok()
 }
 
+/// Has a connection reset when it is closed, where that can be had.
+#[napi(catch_unwind)]
+pub fn reset_at_close(descriptor: i32) {
+    // Otherwise it ends by FIN.
+    let _ = kernel::reset_at_close(descriptor);
+}
+
 /// How long the chunked body is that the input begins with, if that holds all of it.
 #[napi(catch_unwind)]
 pub fn chunked_length(input: &[u8]) -> Option<u32> {

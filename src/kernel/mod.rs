@@ -28,7 +28,7 @@
 //! | | Linux | other Unix | elsewhere |
 //! |---|---|---|---|
 //! | [`Listener`] | yes; `hold` may want a privilege before 5.7 and for `SO_REUSEPORT` | unsupported | unsupported |
-//! | [`unread`], [`duplicate`] | yes | yes | unsupported |
+//! | [`unread`], [`duplicate`], [`reset_at_close`] | yes | yes | unsupported |
 //! | [`round_trip`] | yes | unsupported | unsupported |
 //! | [`signals`] | yes | unsupported | unsupported |
 //! | [`end_process`] | yes | yes | yes, but libraries are told |
@@ -55,8 +55,8 @@ mod unsupported;
 pub use linux::{Listener, round_trip, signals};
 pub use process::end_process;
 #[cfg(unix)]
-pub use unix::{duplicate, unread};
+pub use unix::{duplicate, reset_at_close, unread};
 #[cfg(not(target_os = "linux"))]
 pub use unsupported::{Listener, round_trip, signals};
 #[cfg(not(unix))]
-pub use unsupported::{duplicate, unread};
+pub use unsupported::{duplicate, reset_at_close, unread};

@@ -1,10 +1,12 @@
 //! Connections' receive queues, by `poll(2)`.
 
 use std::io;
-use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{fcntl_dupfd_cloexec, ioctl_fionread, retry_on_intr};
+use socket2::SockRef;
 
 /// Which of these descriptors have bytes that nobody has read, in the same order.
 ///
@@ -47,13 +49,29 @@ pub fn unread(descriptors: &[i32]) -> io::Result<Vec<bool>> {
 ///
 /// When the number names nothing open, or the process has as many descriptors as it may have.
 pub fn duplicate(descriptor: i32) -> io::Result<RawFd> {
+    Ok(duplicated(descriptor)?.into_raw_fd())
+}
+
+/// Has the kernel reset the connection when it is closed, in place of FIN, and drop what has not left (`SO_LINGER` with no time).
+/// A Unix domain socket has no reset, and closes as ever.
+///
+/// On Unix only; elsewhere it is unsupported.
+///
+/// # Errors
+///
+/// When the number names no socket that is open, or the process has as many descriptors as it may have.
+pub fn reset_at_close(descriptor: i32) -> io::Result<()> {
+    SockRef::from(&duplicated(descriptor)?).set_linger(Some(Duration::ZERO))
+}
+
+fn duplicated(descriptor: i32) -> io::Result<OwnedFd> {
     if descriptor < 0 {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
     // SAFETY: it is not -1. To duplicate it neither changes, reads from nor closes what it names, whatever that is; see
     // the module's documentation.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    Ok(fcntl_dupfd_cloexec(borrowed, 0)?.into_raw_fd())
+    Ok(fcntl_dupfd_cloexec(borrowed, 0)?)
 }
 
 /// What `poll` tells when the peer has ended its side. Readable alone means bytes then.
@@ -139,6 +157,17 @@ mod tests {
         duplicated.read_exact(&mut [0; 3]).unwrap();
         drop(duplicated);
         assert_eq!(duplicate(-1).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_connection_is_reset_when_it_is_closed_if_that_is_wanted() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        reset_at_close(server.as_raw_fd()).unwrap();
+        drop(server);
+        assert_eq!(client.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(reset_at_close(-1).unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[test]

@@ -73,6 +73,16 @@ pub fn duplicate(_descriptor: i32) -> io::Result<i32> {
     Err(unsupported("connections have no descriptors on this platform"))
 }
 
+/// Would have the kernel reset a connection when it is closed.
+///
+/// # Errors
+///
+/// Always, with [`io::ErrorKind::Unsupported`].
+#[cfg(not(unix))]
+pub fn reset_at_close(_descriptor: i32) -> io::Result<()> {
+    Err(unsupported("connections have no descriptors on this platform"))
+}
+
 /// Would tell which of these descriptors have unread bytes.
 ///
 /// # Errors

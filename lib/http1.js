@@ -46,7 +46,8 @@ function overrule(request) {
     const close = isOurs && Number(status) !== SWITCHING_PROTOCOLS;
     if (close) response.setHeader('Connection', withClose(response.getHeader('Connection')));
     else if (isOurs) unsayClose(request);
-    return writeHead.call(this, status, ...head.map((fields) => foldFields(fields, close)));
+    const folded = isOnlyOurs(request) ? head.map(foldFields) : head;
+    return writeHead.call(this, status, ...(close ? folded.map(withCloseAmong) : folded));
   };
 }
 
@@ -68,14 +69,13 @@ function otherOptions(value) {
 }
 
 /**
- * The fields of a head by their names. Where one has been set before, as we have, Node does not take pairs, and Node 20 of
- * several fields in a list that have one name the last only.
+ * The fields of a head by their names. Where one has been set before, as we have, Node takes no pairs, only the last of several
+ * fields of an object that have one name, and Node 20 the same of a list.
  *
  * @param {unknown} fields as `writeHead()` takes them: an object, or a list of pairs or of names and values in turn. Whatever else
  * it takes, or does not, is left as it is
- * @param {boolean} close whether what they say of the connection is to say close
  */
-function foldFields(fields, close) {
+function foldFields(fields) {
   if (typeof fields !== 'object' || fields === null) return fields;
   const list = Array.isArray(fields) ? fields : Object.entries(fields);
   const isOfPairs = Array.isArray(list[0]);
@@ -88,10 +88,39 @@ function foldFields(fields, close) {
     const known = folded.get(key);
     folded.set(key, known === undefined ? [name, value] : [known[0], [known[1], value].flat()]);
   }
-  const connection = folded.get('connection');
-  // Node has an error of its own for a value that is missing.
-  if (close && connection?.[1] !== undefined) connection[1] = withClose(connection[1]);
   return Object.fromEntries(folded.values());
+}
+
+/**
+ * Whether nobody has set a field of an answer but us.
+ *
+ * @param {import('./connection').Request} request
+ */
+function isOnlyOurs({ connectionHeader, response }) {
+  return connectionHeader === undefined && response.getHeaderNames().every((name) => name === 'connection');
+}
+
+/**
+ * The fields of a head, which say close if they say anything of the connection.
+ *
+ * @param {unknown} fields as `writeHead()` takes them
+ * @returns {unknown}
+ */
+function withCloseAmong(fields) {
+  if (typeof fields !== 'object' || fields === null) return fields;
+  if (Array.isArray(fields)) {
+    return fields.map((value, place) => (place % 2 === 1 ? closeIfConnection(fields[place - 1], value) : value));
+  }
+  return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, closeIfConnection(name, value)]));
+}
+
+/**
+ * @param {unknown} name of a field
+ * @param {unknown} value
+ */
+function closeIfConnection(name, value) {
+  // Node has an error of its own for a value that is missing.
+  return String(name).toLowerCase() === 'connection' && value !== undefined ? withClose(value) : value;
 }
 
 /** @param {Connection} connection */

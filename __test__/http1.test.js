@@ -258,6 +258,16 @@ for (const transport of transports) {
         });
       }
 
+      it('sends no field twice that Node would not: of two of one name, the last, if another field was set before', async (test) => {
+        const lengths = { 'Content-Length': 3, 'content-length': '3' };
+        const client = await answeredDuring(test, (_request, response) => response.writeHead(200, lengths).end('one'), {
+          prepare: (response) => response.setHeader('X-Powered-By', 'a framework'),
+        });
+        assert.equal(client.received.match(/^content-length: /gim).length, 1);
+        const [{ body, headers }] = client.answers;
+        assert.deepEqual([body, headers.connection], ['one', 'close']);
+      });
+
       it('takes lists of pairs also when another request turns out to follow', async (test) => {
         const client = await answeredDuring(
           test,
@@ -428,6 +438,49 @@ for (const transport of transports) {
         assert.equal(client.answers[0].headers.connection, 'close');
         assert.equal(client.answers[0].body, 'goodbye');
         assert.deepEqual((await terminated).requests, { completed: 1, late: 0, cut: 0 });
+      });
+
+      for (const terminates of ['/first', '/second', '/last']) {
+        it(`is answered, and so is what came with it, when the handler of ${terminates} calls terminate()`, async (test) => {
+          let terminated;
+          const { server, terminator } = await serve(test, transport, ({ url }, response) => {
+            if (url === terminates) terminated = terminator.terminate();
+            response.end(url);
+          });
+          const client = await connect(transport, server);
+          const urls = ['/first', '/second', '/last'];
+          await client.write(urls.map((url) => requestText(url)).join(''));
+          assert.equal(await client.ended, 'FIN');
+          assert.deepEqual(
+            client.answers.map(({ body }) => body),
+            urls,
+          );
+          assert.deepEqual(
+            client.answers.map(({ headers }) => headers.connection),
+            ['keep-alive', 'keep-alive', 'close'],
+          );
+          const report = await terminated;
+          assert.deepEqual([report.graceful, report.requests.cut], [true, 0]);
+        });
+      }
+
+      it('ends with the termination if its response lets nobody set a field, and that is heard of', async (test) => {
+        const begun = gate();
+        const { server, terminator } = await serve(test, transport, (_request, response) => {
+          response.setHeader = () => {
+            throw new Error('locked');
+          };
+          begun.open(response);
+        });
+        const client = await connect(transport, server);
+        await client.write(requestText());
+        const response = await begun.passed;
+        const terminated = assert.rejects(terminator.terminate(), { message: 'locked' });
+        response.end('answer');
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[0].body, 'answer');
+        await terminated;
+        assert.equal(terminator.state, 'terminated');
       });
 
       it('is forgotten when its client has gone away before', async (test) => {

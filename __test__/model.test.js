@@ -12,7 +12,8 @@
 //      (that connection is told to go, and what is read behind its FIN is listed);
 //    - clients that have not read an answer yet when the deadline cuts the request behind it;
 //    - clients that were still writing behind an answer that said close by its handler's will, and had ended before terminate();
-//    - what had come behind the request whose handler itself calls terminate() and answers in the same tick.
+//    - what had come behind the request whose handler itself calls terminate() and answers in the same tick, if TLS has yet to
+//      hand it out.
 // 2. Of pipelined answers only the last says close, as far as the next request had been received when terminate() was
 //    called, or its handler had been called when the head left. The same exceptions.
 // 3. No client is reset unless the report lists a request of it, or it wrote on when the server had sent FIN, or it came

@@ -101,6 +101,26 @@ class Intake {
     return intake;
   }
 
+  /**
+   * Whether more has been received than a request whose handler is running: Node's parser comes to it when that has returned.
+   * If it shows how much belongs to the request, that is the connection's account.
+   *
+   * @param {Connection} connection
+   * @param {IncomingMessage} request
+   */
+  static isMoreBehind(connection, request) {
+    const input = inputOn(connection.socket)?.toString('latin1') ?? '';
+    const intake = Intake.#fromUnknown(connection);
+    if (!input.includes(requestLineOf(request))) {
+      // It may as well be a part of its body that the input begins with.
+      if (endedBy(input, headOf(request)).length === 0) return false;
+      intake.#isAmidHead = true;
+    }
+    const isMore = intake.accountFor(request, false);
+    if (!Number.isNaN(intake.#http)) connection.intake = intake;
+    return isMore;
+  }
+
   /** @param {Connection} connection */
   static #fromUnknown(connection) {
     const { http, wire } = received(connection);
@@ -181,9 +201,9 @@ class Intake {
    * @param {string} input
    * @param {number} inputBegin how much had been received before
    */
-  #findHeadEnd({ method, url }, input, inputBegin) {
+  #findHeadEnd(request, input, inputBegin) {
     const from = Number.isNaN(this.#headEnd) ? 0 : this.#headEnd - inputBegin;
-    const line = input.indexOf(`${method} ${url} HTTP/1.`, from);
+    const line = input.indexOf(requestLineOf(request), from);
     const end = line === -1 ? -1 : input.indexOf(HEAD_END, line);
     return end === -1 ? Number.NaN : end + HEAD_END.length;
   }
@@ -237,6 +257,15 @@ function headOf({ method, url, httpVersion, rawHeaders }) {
 }
 
 /**
+ * The beginning of that.
+ *
+ * @param {IncomingMessage} request
+ */
+function requestLineOf({ method, url }) {
+  return `${method} ${url} HTTP/1.`;
+}
+
+/**
  * Where in the input a head ends that begins there.
  *
  * @param {string} head
@@ -272,10 +301,26 @@ function lengthAt(sticky, input, place) {
  * @returns {number} NaN if there is no end of a head
  */
 function restLengthOf(head, input) {
+  return endedBy(input, head).at(-1) ?? restLengthsOf(input)[0] ?? Number.NaN;
+}
+
+/**
+ * @param {string} input
+ * @param {string} head that may have begun before
+ * @returns {number[]} how much of the input may be the end of it
+ */
+function endedBy(input, head) {
+  return restLengthsOf(input).filter((length) => head.endsWith(input.slice(0, length)));
+}
+
+/**
+ * @param {string} input
+ * @returns {number[]} how much of it may be the end of a head
+ */
+function restLengthsOf(input) {
   const lengths = [1, 2, 3].filter((length) => input.startsWith(HEAD_END.slice(-length)));
   const whole = input.indexOf(HEAD_END);
-  if (whole !== -1) lengths.push(whole + HEAD_END.length);
-  return lengths.filter((length) => head.endsWith(input.slice(0, length))).at(-1) ?? lengths[0] ?? Number.NaN;
+  return whole === -1 ? lengths : [...lengths, whole + HEAD_END.length];
 }
 
 exports.Intake = Intake;

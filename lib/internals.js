@@ -256,6 +256,19 @@ function descriptorOf(owner) {
 }
 
 /**
+ * Whether the head of an answer has been written to its connection, and not only made.
+ *
+ * Without it, a head that waits for the first part of the body counts as written.
+ *
+ * @param {import('node:http').ServerResponse} response
+ */
+function hasHeadLeft(response) {
+  const { _headerSent, headersSent, socket } = /** @type {any} */ (response);
+  // It is not its turn while the answer to an earlier request is being written.
+  return headersSent && socket !== null && _headerSent !== false;
+}
+
+/**
  * Whether something that was written on a connection waits for the kernel to take it.
  *
  * Without it, that is not known of HTTP/2, whose writes do not go through the socket's stream.
@@ -332,6 +345,7 @@ module.exports = {
   descriptorOf,
   endsOf,
   handlersEndOf,
+  hasHeadLeft,
   httpSockets,
   inputOn,
   isAcceptedByPrimary,

@@ -11,7 +11,7 @@
 
 const diagnosticsChannel = require('node:diagnostics_channel');
 const { performance } = require('node:perf_hooks');
-const { isToUpgrade, parserOn, requestComingInOn, responseOn } = require('./internals');
+const { hasHeadLeft, isToUpgrade, parserOn, requestComingInOn, responseOn } = require('./internals');
 const { attachments } = require('./registry');
 
 /** @typedef {import('node:net').Server} Server */
@@ -53,7 +53,7 @@ class Request {
   }
 
   get headersSent() {
-    return this.response.headersSent;
+    return hasHeadLeft(this.response);
   }
 }
 

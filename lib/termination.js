@@ -98,6 +98,9 @@ class Termination {
   /** @param {Plan} plan */
   begin(plan) {
     this.#survey.begin();
+    // What comes to be handled when everything has been cut counts by itself.
+    if (plan.delay > 0 || plan.timeout > 0)
+      for (const connection of this.#attachment.open) this.#lookBehindHandler(connection);
     this.perform(this.#terminate(plan));
     for (const user of this.#attachment.users) user.terminationBegan();
   }
@@ -300,10 +303,10 @@ class Termination {
           this.#closeServer();
           break;
         case ActionKind.SayClose:
-          http1.sayClose(connection);
+          this.#tell(() => http1.sayClose(connection));
           break;
         case ActionKind.SayKeepAlive:
-          http1.sayKeepAlive(connection);
+          this.#tell(() => http1.sayKeepAlive(connection));
           break;
         case ActionKind.Close:
           this.#closeIfSilent(connection, http1.close);
@@ -379,7 +382,7 @@ class Termination {
     });
   }
 
-  /** @param {() => void} tell by which a WebSocket client's own code may be called, and throw */
+  /** @param {() => void} tell by which code of others may be called, and throw: that of a WebSocket client, or of a response */
   #tell(tell) {
     try {
       tell();
@@ -436,6 +439,15 @@ class Termination {
   #lookBehindSession(connection) {
     if (!this.#survey.knows(connection) || !http2.isReceiving(connection)) return;
     this.perform(native.receiving(this.#key, connection.id));
+  }
+
+  /** @param {Connection} connection on which a handler may be running that has called for this, with more requests behind its own */
+  #lookBehindHandler(connection) {
+    const request = connection.newest;
+    if (request === null || connection.session !== null || request.response.req.complete) return;
+    if (!Intake.isMoreBehind(connection, request.response.req)) return;
+    this.perform(native.receiving(this.#key, connection.id));
+    nextTick(() => this.#lookBehindRequest(connection, request));
   }
 
   /**

@@ -1175,6 +1175,33 @@ for (const transport of transports) {
         assert.equal(report.cut[0].headersSent, true);
       });
 
+      it('says of no answer that its head had been sent if that waits for its turn, or for its body', async (test) => {
+        const handled = gate();
+        const { server, terminator } = await serve(
+          test,
+          transport,
+          ({ url }, response) => {
+            if (url === '/second') response.end();
+            if (url === '/last') handled.open(response.writeHead(200));
+          },
+          { httpResponseTimeout: 50 },
+        );
+        const client = await connect(transport, server);
+        await client.write(['/first', '/second', '/last'].map((url) => requestText(url)).join(''));
+        await handled.passed;
+        const { cut } = await terminator.terminate();
+        await client.ended;
+        assert.equal(client.received, '');
+        assert.deepEqual(
+          cut.map(({ url, headersSent }) => [url, headersSent]),
+          [
+            ['/first', false],
+            ['/second', false],
+            ['/last', false],
+          ],
+        );
+      });
+
       it('cuts a connection on which nothing had come, and which is upgraded in time', async (test) => {
         const options = { httpResponseTimeout: 50, keepAliveDrainTimeout: 60_000 };
         const { server, terminator } = await serve(test, transport, () => {}, options);

@@ -130,7 +130,7 @@ class Attachment {
     try {
       this.#listen();
     } catch (error) {
-      // The server is frozen, or somebody's `newListener` throws, and `removeListener` may do so, too.
+      // Somebody's `newListener` throws, and `removeListener` may do so, too.
       errorsOf(() => this.#takeOff());
       throw error;
     }

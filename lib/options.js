@@ -109,6 +109,8 @@ function parseServer(name, server) {
   if (!isServer) {
     throw invalidArgumentType(name, 'a server of node:http, node:https, node:http2 or node:net', server);
   }
+  // To hear of its connections, and to close its listener without them, it has to change for a while.
+  if (!Object.isExtensible(candidate)) throw invalidArgumentType(name, 'a server that is extensible', server);
   return candidate;
 }
 

@@ -171,11 +171,15 @@ describe('a round trip away', { concurrency: true }, () => {
         assert.deepEqual([report.graceful, report.requests.cut], [true, 0]);
       });
 
-      for (const httpResponseTimeout of [SHORT, LONG]) {
+      // With the wide one nothing can leave so soon, and Node 20 does not always notice the reset that follows.
+      for (const [httpResponseTimeout, window] of [
+        [SHORT, USUAL_WINDOW],
+        [LONG, WIDE_WINDOW],
+      ]) {
         it(`tells the client of an answer that is cut after ${httpResponseTimeout} ms that it is not whole`, async (test) => {
           const options = { httpResponseTimeout };
           const { server, terminator } = await serveFarAway(test, (_request, response) => response.end(LARGE), options);
-          const session = await openSession(test, server, WIDE_WINDOW);
+          const session = await openSession(test, server, window);
           const stream = session.request({ ':path': '/' });
           await once(stream, 'data');
           const errors = [];

@@ -837,6 +837,22 @@ fn a_client_far_away_has_time_to_hear_that_its_streams_are_cut() {
 }
 
 #[test]
+fn nobody_has_time_to_hear_of_a_cut_once_the_server_listens_again() {
+    let mut scene = Scene::new();
+    let id = scene.drain.handle_found(Transport::Tls, FAR[1], true, None);
+    scene.drain.handle_multiplexed(id, scene.now);
+    scene.start(id, false);
+    scene.terminate();
+    scene.turn();
+    scene.drain.handle_ponged(id, scene.now);
+    scene.actions();
+    assert_eq!(scene.expire(SECOND), [Action::Cut(id), Action::CutSession(id)]);
+    scene.drain.handle_listening(scene.now);
+    assert_eq!(scene.actions(), [Action::Destroy(id)]);
+    assert_eq!(scene.close(id), [Action::Resolve]);
+}
+
+#[test]
 fn a_session_that_begins_during_a_termination_is_pinged_too() {
     let mut scene = Scene::new();
     let id = scene.open(Transport::Tls);

@@ -263,9 +263,11 @@ function descriptorOf(owner) {
  * @param {import('node:http').ServerResponse} response
  */
 function hasHeadLeft(response) {
-  const { _headerSent, headersSent, socket } = /** @type {any} */ (response);
+  const { _header, _headerSent, headersSent, socket } = /** @type {any} */ (response);
+  // Other runtimes have the latter, and never set it.
+  const isOnlyMade = typeof _header === 'string' && _headerSent === false;
   // It is not its turn while the answer to an earlier request is being written.
-  return headersSent && socket !== null && _headerSent !== false;
+  return headersSent && socket !== null && !isOnlyMade;
 }
 
 /**

@@ -135,8 +135,8 @@ export interface HttpTerminator {
    * another terminator of the same server is running, this joins it, and the earlier deadline counts.
    *
    * The promise rejects only if the operating system has no thread left to keep the deadline, with its code (`EAGAIN`), in
-   * which case nothing has begun, or with what the server's own `close()`, a WebSocket client's or a response's `setHeader()` throws, after the rest has
-   * ended.
+   * which case nothing has begun, or with what the server's own `close()`, a WebSocket client's or a response's `setHeader()`
+   * throws, after the rest has ended.
    *
    * @example
    * afterAll(() => terminator.terminate());

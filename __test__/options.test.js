@@ -137,9 +137,10 @@ describe('createHttpTerminator()', () => {
     });
   }
 
+  const unextensible = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE', message: /server\[2\]" .* extensible/ };
   for (const [what, spoil, error] of [
-    ['is frozen', Object.freeze, { code: 'ERR_INVALID_ARG_TYPE', message: /server\[2\]" .* extensible/ }],
-    ['is sealed', Object.seal, { code: 'ERR_INVALID_ARG_TYPE', message: /server\[2\]" .* extensible/ }],
+    ['is frozen', Object.freeze, unextensible],
+    ['is sealed', Object.seal, unextensible],
     [
       'lets nobody listen',
       (unwilling) => unwilling.on('newListener', () => refuse('listener')),

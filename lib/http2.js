@@ -55,22 +55,22 @@ function closeSession(connection, closing) {
   }
   session.goaway(NO_ERROR, HIGHEST_ID);
   // Node sends it before it runs an immediate, unless it is still writing.
-  setImmediate(closeOnceSent, connection, session, closing);
+  const isSending = () => hasMoreToSend(session);
+  setImmediate(onceSent, session, isSending, () => {
+    session.close();
+    closed(connection, closing);
+  });
 }
 
 /**
- * @param {Connection} connection
  * @param {ServerHttp2Session} session
- * @param {() => void} closing
+ * @param {() => boolean} isSending
+ * @param {() => void} sent not called if the session is destroyed before
  */
-function closeOnceSent(connection, session, closing) {
+function onceSent(session, isSending, sent) {
   if (session.destroyed) return;
-  if (hasMoreToSend(session)) {
-    setTimeout(closeOnceSent, LOOK_AGAIN_AFTER, connection, session, closing);
-    return;
-  }
-  session.close();
-  closed(connection, closing);
+  if (isSending()) setTimeout(onceSent, LOOK_AGAIN_AFTER, session, isSending, sent);
+  else sent();
 }
 
 /**
@@ -120,22 +120,12 @@ function isReceiving({ session, streams }) {
 function cut({ accepted, session }) {
   if (session === null || session.destroyed) return;
   giveReason(session);
-  setImmediate(breakOffOnceSent, session, accepted);
-}
-
-/**
- * @param {ServerHttp2Session} session
- * @param {Connection['accepted']} accepted
- */
-function breakOffOnceSent(session, accepted) {
-  if (session.destroyed) return;
-  if (hasMoreToSend(session) || isWriting(accepted)) {
-    setTimeout(breakOffOnceSent, LOOK_AGAIN_AFTER, session, accepted);
-    return;
-  }
-  // Of one that was closed before, Node does not destroy the socket with it.
-  session.close();
-  breakOff(session);
+  const isSending = () => isHeldUp(session, accepted);
+  setImmediate(onceSent, session, isSending, () => {
+    // Of one that was closed before, Node does not destroy the socket with it.
+    session.close();
+    breakOff(session);
+  });
 }
 
 /** @param {Connection} connection */
@@ -152,7 +142,7 @@ function destroy(connection) {
   setImmediate(() => {
     // What waits when a session is destroyed is not sent. A client that has heard of nothing takes FIN for the end of what it has,
     // but not a reset. One that has had a GOAWAY before takes either for that, and whether it has does not show.
-    const isUntold = !session.destroyed && (hasMoreToSend(session) || isWriting(connection.accepted));
+    const isUntold = !session.destroyed && isHeldUp(session, connection.accepted);
     if (isUntold) http1.reset(connection);
     breakOff(session);
     destroySocket(connection);
@@ -178,6 +168,16 @@ function breakOff(session) {
 /** @param {ServerHttp2Session} session that is not destroyed, and may have handed more to its connection than that has sent */
 function hasMoreToSend(session) {
   return session.state.outboundQueueSize !== 0;
+}
+
+/**
+ * Whether something has not left, of what the session is to send or of what its connection was handed.
+ *
+ * @param {ServerHttp2Session} session that is not destroyed
+ * @param {Connection['accepted']} accepted
+ */
+function isHeldUp(session, accepted) {
+  return hasMoreToSend(session) || isWriting(accepted);
 }
 
 /**

@@ -109,8 +109,8 @@ class Intake {
    * @param {IncomingMessage} request
    */
   static isMoreBehind(connection, request) {
-    const input = inputOn(connection.socket)?.toString('latin1') ?? '';
     const intake = Intake.#fromUnknown(connection);
+    const input = intake.#inputUpTo(intake.#above);
     if (!input.includes(requestLineOf(request))) {
       // It may as well be a part of its body that the input begins with.
       if (endedBy(input, headOf(request)).length === 0) return false;

@@ -264,7 +264,7 @@ function descriptorOf(owner) {
  */
 function hasHeadLeft(response) {
   const { _header, _headerSent, headersSent, socket } = /** @type {any} */ (response);
-  // Other runtimes have the latter, and never set it.
+  // Bun has `_headerSent`, and never sets it; but its `_header` is no text.
   const isOnlyMade = typeof _header === 'string' && _headerSent === false;
   // It is not its turn while the answer to an earlier request is being written.
   return headersSent && socket !== null && !isOnlyMade;

@@ -139,7 +139,7 @@ describe('a round trip away', { concurrency: true }, () => {
       const serveFarAway = (test, handler, options) =>
         serve(test, transport, handler, { listen: EVERYWHERE, ...options });
 
-      const openSession = async (test, server, initialWindowSize) => {
+      const openSession = async (test, server, initialWindowSize = USUAL_WINDOW) => {
         const options = { ...trust, settings: { initialWindowSize } };
         const session = http2.connect(`${transport.scheme}://${FAR_AWAY}:${server.address().port}`, options);
         session.on('error', () => {});
@@ -151,9 +151,7 @@ describe('a round trip away', { concurrency: true }, () => {
 
       it('loses no request: each is answered, or refused before anything was done', async (test) => {
         const { server, terminator } = await serveFarAway(test, gatedHandler().handler);
-        const sessions = await Promise.all(
-          Array.from({ length: CLIENTS }, () => openSession(test, server, USUAL_WINDOW)),
-        );
+        const sessions = await Promise.all(Array.from({ length: CLIENTS }, () => openSession(test, server)));
         const enough = gate();
         let answered = 0;
         const outcomes = sessions.map(async (session) => {

@@ -135,16 +135,16 @@ impl Drain {
     /// are far away have a moment to hear of it. On this machine it is there at once, if they read.
     pub(super) fn cut_off(&mut self, id: ConnectionId, now: Instant) {
         let connection = &self.connections[id];
-        let within = connection.distance.hears_within();
-        if within.is_zero() || connection.requests == 0 || !matches!(connection.course, Course::ClosingSession { .. }) {
+        let is_streaming = matches!(connection.course, Course::ClosingSession { .. }) && connection.requests > 0;
+        if !is_streaming || !connection.distance.is_far() {
             self.destroy(id);
             return;
         }
-        let connection = &mut self.connections[id];
-        connection.destroy();
-        connection.course = Course::Destroyed { until: Some(now + within) };
-        self.be_patient(id, now + within);
-        self.actions.extend([Action::Cut(id), Action::CutSession(id)]);
+        let until = now + connection.distance.hears_within();
+        self.list_cut(id);
+        self.connections[id].course = Course::Destroyed { until: Some(until) };
+        self.be_patient(id, until);
+        self.actions.push_back(Action::CutSession(id));
     }
 
     /// No longer waits for those that may hear that they were cut.
@@ -163,6 +163,12 @@ impl Drain {
     }
 
     pub(super) fn destroy(&mut self, id: ConnectionId) {
+        self.list_cut(id);
+        self.actions.push_back(Action::Destroy(id));
+    }
+
+    /// Marks it destroyed, and has what was under way on it listed.
+    fn list_cut(&mut self, id: ConnectionId) {
         let connection = &mut self.connections[id];
         let half = connection.is_cut_in_half();
         let cut = connection.destroy() && !connection.is_quiet_but_for_receiving();
@@ -172,6 +178,5 @@ impl Drain {
         if half {
             self.actions.push_back(Action::CutHalf(id));
         }
-        self.actions.push_back(Action::Destroy(id));
     }
 }

@@ -806,15 +806,18 @@ fn hanging_streams_are_cut_at_the_deadline() {
     assert_eq!(scene.drain.report().requests.cut, 2, "what the client took back is not cut");
 }
 
+/// A session with one stream in flight.
+fn streaming(scene: &mut Scene, distance: Distance) -> ConnectionId {
+    let id = scene.drain.handle_found(Transport::Tls, distance, true, None);
+    scene.drain.handle_multiplexed(id, scene.now);
+    scene.start(id, false);
+    id
+}
+
 #[test]
 fn a_client_far_away_has_time_to_hear_that_its_streams_are_cut() {
     let mut scene = Scene::new();
-    let sessions = [Distance::Near, FAR[0], FAR[1], FAR[1]].map(|distance| {
-        let id = scene.drain.handle_found(Transport::Tls, distance, true, None);
-        scene.drain.handle_multiplexed(id, scene.now);
-        scene.start(id, false);
-        id
-    });
+    let sessions = [Distance::Near, FAR[0], FAR[1], FAR[1]].map(|distance| streaming(&mut scene, distance));
     let [near, unknown, far, leaves] = sessions;
     scene.terminate();
     scene.turn();
@@ -839,9 +842,7 @@ fn a_client_far_away_has_time_to_hear_that_its_streams_are_cut() {
 #[test]
 fn nobody_has_time_to_hear_of_a_cut_once_the_server_listens_again() {
     let mut scene = Scene::new();
-    let id = scene.drain.handle_found(Transport::Tls, FAR[1], true, None);
-    scene.drain.handle_multiplexed(id, scene.now);
-    scene.start(id, false);
+    let id = streaming(&mut scene, FAR[1]);
     scene.terminate();
     scene.turn();
     scene.drain.handle_ponged(id, scene.now);

@@ -1,4 +1,4 @@
-//! Connections' receive queues, by `poll(2)`.
+//! Connections: their receive queues, by `poll(2)`, further descriptors, and their resets.
 
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
@@ -54,6 +54,9 @@ pub fn duplicate(descriptor: i32) -> io::Result<RawFd> {
 
 /// Has the kernel reset the connection when it is closed, in place of FIN, and drop what has not left (`SO_LINGER` with no time).
 /// A Unix domain socket has no reset, and closes as ever.
+///
+/// A wrong number that names another socket has that reset when it is closed: read it from a live handle in the same turn of the
+/// event loop.
 ///
 /// On Unix only; elsewhere it is unsupported.
 ///

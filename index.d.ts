@@ -57,8 +57,8 @@ export interface HttpTerminatorOptions {
    * - `'auto'`: under load each connection as long as its own rhythm asks for, which is until its last request is eight of its
    *   usual gaps old, 500 ms at most; and every one for 250 ms, as pools come to those that they have not used for long when the
    *   others close. If its client is on another machine, it is a round trip more, and the limit of 500 ms grows with the round trip,
-   *   to a second. But if no more than three connections are busy or in rhythm by several requests, and come from this machine,
-   *   which is how a test ends, all idle ones close at once.
+   *   to a second. But if no more than three connections are busy, in rhythm by several requests or just accepted, and come from
+   *   this machine, which is how a test ends, all idle ones close at once.
    * - A number: every one of them so long. More than 100 do not all close in the end, but spread over the time, lest
    *   their clients all connect elsewhere in one instant.
    * - `0`: all of them close at once. `Infinity`: they have until `httpResponseTimeout`.

@@ -325,7 +325,8 @@ fn socket_option(
 ) -> io::Result<usize> {
     let mut length = size_of_val(value) as libc::socklen_t;
     // SAFETY: the kernel writes at most `length` bytes to `value`, of which any are valid, and one number to `length`;
-    // both outlive the call. A descriptor that names nothing open, or no socket, makes it fail.
+    // both outlive the call. `SO_GET_FILTER` counts instructions of eight bytes instead, and writes none where `length` is 0,
+    // which is how it is asked. A descriptor that names nothing open, or no socket, makes it fail.
     let result =
         unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, value.as_mut_ptr().cast(), &raw mut length) };
     if result == 0 { Ok(length as usize) } else { Err(io::Error::last_os_error()) }

@@ -691,6 +691,7 @@ for (const transport of transports) {
 
       const chunked = { method: 'POST', headers: { 'Transfer-Encoding': 'chunked' }, body: '1\r\nx\r\n0\r\n\r\n' };
       const sized = { method: 'POST', headers: { 'Content-Length': 1 }, body: 'x' };
+      const emptyLineBehind = (request) => ({ ...request, body: `${request.body}\r\n` });
 
       it('are answered behind one in chunks, of which nobody tells how long it was', async (test) => {
         const go = gate();
@@ -709,6 +710,8 @@ for (const transport of transports) {
         ['one with a length', ['/1', '/2', '/3'], sized, {}],
         ['chunked ones that say the same', ['/1', '/1', '/1'], chunked, chunked],
         ['ones with a length that say the same', ['/1', '/1', '/1'], sized, sized],
+        ['one with an empty line behind its length', ['/1', '/2', '/3'], sized, emptyLineBehind(sized)],
+        ['one with an empty line behind its chunks', ['/1', '/2', '/3'], chunked, emptyLineBehind(chunked)],
       ]) {
         it(`are answered behind ${what}, although its body is not waited for`, async (test) => {
           const requests = paths.map((each, place) => requestText(each, place === 0 ? first : rest));
@@ -721,6 +724,7 @@ for (const transport of transports) {
         ['without spaces', (text) => text.replaceAll(': ', ':')],
         ['with more spaces than usual', (text) => text.replaceAll(': ', ':   ').replaceAll('value', 'value  ')],
         ['behind empty lines', (text) => `\r\n\r\n${text}`],
+        ['before empty lines', (text) => `${text}\r\n\r\n`],
       ]) {
         it(`are answered by handlers that answer at once, when they wait in the kernel, written ${what}`, async (test) => {
           const paths = Array.from({ length: 30 }, (_, place) => `/${place}`);

@@ -18,7 +18,7 @@ const RECORD_AT_MOST = 2 ** 14;
 const OVERLOOKED = 64;
 
 const HEAD_END = '\r\n\r\n';
-/** They are allowed before a head (RFC 9112, section 2.2). */
+/** They are allowed before a head, and some clients send one behind a body (RFC 9112, section 2.2). */
 const EMPTY_LINES = /[\r\n]*/y;
 const WRITTEN_HEAD = /.+?\r?\n\r?\n/sy;
 
@@ -158,7 +158,7 @@ class Intake {
   accountFor(request, isPipelined) {
     const { http, wire } = received(this.#connection);
     const headEnd = this.#headEndOf(request, http);
-    const end = headEnd + this.#bodyLengthOf(request, headEnd, http);
+    const end = this.#behindEmptyLines(headEnd + this.#bodyLengthOf(request, headEnd, http), http);
     const tls = this.#connection.socket !== this.#connection.accepted;
     this.#wire += end - this.#above + (tls ? overheadOf(end - this.#above) : 0);
     this.#above = end;
@@ -220,6 +220,19 @@ class Intake {
     // A body begins in the input in which its head ends.
     if (!(behind <= input.length)) return Number.NaN;
     return native.chunkedLength(Buffer.from(input.slice(-behind), 'latin1')) ?? Number.NaN;
+  }
+
+  /**
+   * Those behind a request belong to it, as far as they have come: alone they are no further one.
+   *
+   * @param {number} end of the request, of which more than it may have been received
+   * @param {number} http how much has been received
+   */
+  #behindEmptyLines(end, http) {
+    if (!(http > end)) return end;
+    const input = this.#inputUpTo(http);
+    const place = end - (http - input.length);
+    return place < 0 ? end : end + lengthAt(EMPTY_LINES, input, place);
   }
 
   /** @param {number} http how much has been received */

@@ -7,6 +7,12 @@ const { answerTo, FAR } = require('./script');
 
 const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
+/** How much a server may send before a client makes room for more (RFC 9113, section 6.9.2). */
+const WINDOW = 65_535;
+
+/** Sessions of Node 20 stop reading while an answer waits for that, and do not notice that the client goes: see README, Limits. */
+const STOPS_READING = process.versions.node.startsWith('20.');
+
 class Http2Client extends Player {
   /** One for each stream, in the order in which they were opened. */
   requests = [];
@@ -116,6 +122,7 @@ class Http2Client extends Player {
 
   leave() {
     if (this.leftAt !== null || this.endedAt !== null) return;
+    if (STOPS_READING && this.requests.some(({ answer, outcome }) => outcome === null && answer.size > WINDOW)) return;
     this.leftAt = this.director.now();
     this.session.destroy();
   }

@@ -112,7 +112,7 @@ class Judgement {
       if (wants && !whole && !isOver && !isReset) {
         if (end <= client.receivedBefore) {
           if (!known && this.reachedDeadline) {
-            if (!this.#mayBeBodyOf(client.requests[place - 1])) this.#halved.add(client.number);
+            if (!this.#mayBeBodyOf(client.requests[place - 1], client)) this.#halved.add(client.number);
           } else if (!this.listed.has(url)) this.#wrong(`${url} was lost`);
           if (!this.reachedDeadline && !unknown) this.#wrong(`${url} was cut before the deadline`);
         } else if (known && !this.listed.has(url) && !(isEarly(request) && this.#isWrittenLate(known))) {
@@ -159,8 +159,15 @@ class Judgement {
   }
 
   /** Whether what came behind this request, and nobody has read, may as well have been the rest of its body. */
-  #mayBeBodyOf(request) {
-    return request !== undefined && request.end > request.headEnd && this.listed.has(request.url);
+  #mayBeBodyOf(request, client) {
+    if (request === undefined || request.end === request.headEnd) return false;
+    return this.listed.has(request.url) || this.#isCutAmidBody(request, client);
+  }
+
+  /** Whether a request was answered before all of its body was read, and that is read no more. */
+  #isCutAmidBody(request, { localPort }) {
+    const { readBefore } = this.director.accepted.find(({ port }) => port === localPort) ?? {};
+    return this.reachedDeadline && isEarly(request) && request.end > readBefore;
   }
 
   /** Its last byte may have left in the very turn in which it was cut. */
@@ -197,9 +204,9 @@ class Judgement {
   #explain(client) {
     const urls = [...client.requests.map(({ url }) => url), `/${client.number}/switch`];
     if (urls.some((url) => this.listed.has(url)) || client.wroteTooLate || client.endedBy === 'FIN') return;
-    // All is answered, and the rest of the last body is read no more.
+    // The rest of an answered body is read no more, and nobody knows what came behind it.
     const { answers, requests } = client;
-    if (this.reachedDeadline && isEarly(requests.at(-1)) && answers[requests.length - 1]?.whole) return;
+    if (requests.some((request, place) => answers[place]?.whole && this.#isCutAmidBody(request, client))) return;
     // It may have come in the very turn in which everything was cut.
     const sent = [...client.requests, { end: client.switchEnd }];
     if (this.reachedDeadline && sent.some((request) => this.#isLate(request, client))) return;

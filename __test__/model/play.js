@@ -164,6 +164,7 @@ class Director {
     if (this.terminatedAt !== null) return;
     this.terminatedAt = this.now();
     for (const client of this.clients) client.receivedBefore = client.received;
+    for (const accepted of this.accepted) accepted.readBefore = (accepted.secured ?? accepted.socket).bytesRead;
     this.#terminated = this.terminator.terminate();
     this.#begun.open();
     this.resolvedAt = Number.POSITIVE_INFINITY;
@@ -174,7 +175,14 @@ class Director {
   }
 
   #accepted(socket) {
-    const accepted = { socket, port: socket.remotePort, openedAt: this.now(), closedAt: null, secured: null };
+    const accepted = {
+      socket,
+      port: socket.remotePort,
+      openedAt: this.now(),
+      closedAt: null,
+      secured: null,
+      readBefore: 0,
+    };
     this.accepted.push(accepted);
     socket.once('close', () => {
       accepted.closedAt = this.now();

@@ -225,6 +225,37 @@ for (const transport of transports) {
       }
     }
 
+    for (const when of ['before', 'after']) {
+      it(`counts an upload that came whole ${when} terminate() was called, and was answered whole on its stream`, async (test) => {
+        const [begun, whole, go] = [gate(), gate(), gate()];
+        const { server, terminator } = await serve(test, transport, (_request, { stream }) => {
+          begun.open();
+          stream.resume().once('end', async () => {
+            whole.open();
+            await go.passed;
+            stream.respond();
+            stream.end('received');
+          });
+        });
+        const { session } = await connectSession(test, server);
+        const stream = session.request({ ':method': 'POST', ':path': '/' });
+        const answer = text(stream);
+        stream.write('half');
+        await begun.passed;
+        if (when === 'before') {
+          stream.end('half');
+          await whole.passed;
+        }
+        const terminated = terminator.terminate();
+        await once(session, 'goaway');
+        if (when === 'after') stream.end('half');
+        go.open();
+        assert.equal(await answer, 'received');
+        const { graceful, requests } = await terminated;
+        assert.deepEqual([graceful, requests], [true, { completed: 1, late: 0, cut: 0 }]);
+      });
+    }
+
     it('counts a handler that itself terminates', async (test) => {
       let terminated;
       const { server, terminator } = await serve(test, transport, (_request, response) => {

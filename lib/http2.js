@@ -191,12 +191,14 @@ function destroySocket(connection) {
 }
 
 /**
- * Whether the answer on a stream that has closed was sent whole.
+ * Whether the answer on a stream that has closed was sent whole. If its request had come whole, Node closes it with the last
+ * byte, and never says that it has finished. One that is destroyed here without an error after its end looks the same.
  *
  * @param {Stream} request
  */
 function isAnswered({ stream }) {
-  return stream.rstCode === NO_ERROR && stream.headersSent && stream.writableFinished && !stream.aborted;
+  const isEnded = stream.writableFinished || (stream.writableEnded && !stream.errored);
+  return stream.rstCode === NO_ERROR && stream.headersSent && isEnded && !stream.aborted;
 }
 
 /**

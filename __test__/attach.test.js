@@ -125,6 +125,22 @@ for (const transport of transports) {
       });
     }
 
+    it('takes an upgrade for one connection, though its request has a body that has not come whole', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler, { httpResponseTimeout: 50 });
+      server.on('upgrade', (_request, socket) => void socket.on('error', () => {}).write(`${SWITCHING}\r\n`));
+      const client = await connect(transport, server);
+      const headers = { ...UPGRADE.headers, 'Content-Length': 5 };
+      await client.write(requestText('/socket', { method: 'POST', headers, body: 'hal' }));
+      await client.until(/101/);
+      assert.deepEqual(pick(terminator.stats()), { connections: 1, upgraded: 1, requests: 0 });
+      const { connections, cut } = await terminator.terminate();
+      assert.deepEqual(connections, { idle: 0, drained: 0, forced: 1 });
+      assert.deepEqual(
+        cut.map(({ url }) => url),
+        ['/socket'],
+      );
+    });
+
     it('takes an answer that a handler writes to an upgraded connection for no request', async (test) => {
       const { server, terminator } = await serve(test, transport, gatedHandler().handler, { httpResponseTimeout: 50 });
       server.on('upgrade', (request, socket) => {

@@ -418,6 +418,27 @@ for (const transport of transports) {
       await assert.rejects(client.write(get(3, '/')));
     });
 
+    // No TLS socket can be reset.
+    if (transport.scheme === 'http') {
+      it('does not count an answer as completed whose client resets its connection before it has left', async (test) => {
+        const { server, terminator } = await serve(test, transport, (_request, { stream }) => {
+          stream.respond();
+          stream.end(WINDOW_AND_MORE);
+        });
+        const socket = connectSocket(server);
+        const session = http2.connect(`http://localhost:${server.address().port}`, { createConnection: () => socket });
+        session.on('error', () => {});
+        const stream = session.request({ ':path': '/' }).pause();
+        stream.on('error', () => {});
+        await once(stream, 'response');
+        const terminated = terminator.terminate();
+        // The second one closes the session.
+        for (const _ of ['first', 'second']) await once(session, 'goaway');
+        socket.resetAndDestroy();
+        assert.deepEqual((await terminated).requests, { completed: 0, late: 0, cut: 0 });
+      });
+    }
+
     it('lists a stream that its handler breaks off, and serves the others', async (test) => {
       const { handler, arrived, open } = gatedHandler();
       const { server, terminator } = await serve(test, transport, handler);

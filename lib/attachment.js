@@ -466,12 +466,14 @@ class Attachment {
    * @param {IncomingMessage} request
    * @param {Socket} socket
    */
-  #hijacked = ({ httpVersionMajor, method, url }, socket) => {
+  #hijacked = (request, socket) => {
     // Over HTTP/2 it is a stream, which is followed as one.
-    if (httpVersionMajor === 2) return;
+    if (request.httpVersionMajor === 2) return;
+    // If the request has a body, Node 26 hands out a stream of its own, from which that is kept away.
+    const spokenOn = request.socket ?? socket;
     // Node's list shows it no longer.
-    const connection = this.connections.get(socket) ?? this.follow(socketBelow(socket), socket);
-    connection.hijackedBy = { method, url };
+    const connection = this.connections.get(spokenOn) ?? this.follow(socketBelow(spokenOn), spokenOn);
+    connection.hijackedBy = { method: request.method, url: request.url };
     // Whoever has it now may read it in another way.
     connection.counter?.stop();
     this.#termination?.hijacked(connection);

@@ -192,12 +192,14 @@ function destroySocket(connection) {
 
 /**
  * Whether the answer on a stream that has closed was sent whole. If its request had come whole, Node closes it with the last
- * byte, and never says that it has finished. One that is destroyed here without an error after its end looks the same.
+ * byte, and never says that it has finished. One that is broken off behind its `end()` without an error, here or by its client
+ * with NO_ERROR, looks the same.
  *
+ * @param {Connection} connection
  * @param {Stream} request
  */
-function isAnswered({ stream }) {
-  const isEnded = stream.writableFinished || (stream.writableEnded && !stream.errored);
+function isAnswered(connection, { stream }) {
+  const isEnded = stream.writableFinished || (stream.writableEnded && !stream.errored && !connection.isClosedByPeer);
   return stream.rstCode === NO_ERROR && stream.headersSent && isEnded && !stream.aborted;
 }
 

@@ -237,7 +237,7 @@ class Termination {
    */
   streamClosed(connection, request) {
     const { id } = connection;
-    if (http2.isAnswered(request)) {
+    if (http2.isAnswered(connection, request)) {
       this.perform(native.requestFinished(this.#key, id, Arriving.Nothing, false, request.late));
     } else if (http2.isTakenBack(request) || connection.isClosedByPeer) {
       this.perform(native.requestAborted(this.#key, id));

@@ -115,7 +115,7 @@ class Judgement {
             if (!this.#mayBeBodyOf(client.requests[place - 1], client)) this.#halved.add(client.number);
           } else if (!this.listed.has(url)) this.#wrong(`${url} was lost`);
           if (!this.reachedDeadline && !unknown) this.#wrong(`${url} was cut before the deadline`);
-        } else if (known && !this.listed.has(url) && !(isEarly(request) && this.#isWrittenLate(known))) {
+        } else if (known && !this.listed.has(url) && !this.#mayBeReset(request, client, known)) {
           this.#wrong(`the handler for ${url} ran for nothing`);
         }
       }
@@ -198,6 +198,11 @@ class Judgement {
         this.#wrong(`${url} may not be tried again: ${describe(outcome)}`);
       }
     }
+  }
+
+  /** Whether a reset may have taken the answer to a request of which the rest was read no more. */
+  #mayBeReset(request, client, known) {
+    return (isEarly(request) && this.#isWrittenLate(known)) || this.#isCutAmidBody(request, client);
   }
 
   /** A client was reset, or never knew that it was connected. */

@@ -733,6 +733,41 @@ for (const transport of transports) {
         });
       }
 
+      for (const [how, handler] of [
+        ['in the same tick', answerAtOnce],
+        ['in the next tick', (request, response) => process.nextTick(answerAtOnce, request, response)],
+        [
+          'when nothing was waited for',
+          async (request, response) => {
+            await null;
+            answerAtOnce(request, response);
+          },
+        ],
+        [
+          'at the end of their bodies',
+          (request, response) => void request.resume().once('end', () => answerAtOnce(request, response)),
+        ],
+      ]) {
+        for (const [what, options] of [
+          ['small ones', {}],
+          ['larger ones', { headers: { Field: 'x'.repeat(200) } }],
+          ['chunked ones', chunked],
+        ]) {
+          // Over TLS each has a record of its own.
+          it(`are answered by handlers that answer at once, when they wait in the kernel, ${what} one by one, ${how}`, async (test) => {
+            const { server, terminator } = await serve(test, transport, handler);
+            const client = await remoteClient(test, transport, server);
+            const paths = ['/1', '/2', '/3', '/4', '/5'];
+            client.writeWhileBlocked(paths.map((each) => requestText(each, options)));
+            const report = await terminator.terminate();
+            const { how: end, answers } = await client.ended();
+            assert.equal(end, 'FIN');
+            assertPipelined(answers, paths);
+            assert.equal(report.requests.cut, 0);
+          });
+        }
+      }
+
       it('are answered by handlers that answer at once, when they wait in the kernel, with more fields than are looked at', async (test) => {
         const { client, server, terminator } = await connectAndAsk(test, transport, answerAtOnce);
         server.maxHeadersCount = 2;

@@ -4,17 +4,14 @@
 const { native } = require('./early');
 const { inputOn } = require('./internals');
 const { receivedOn } = require('./received');
+const { RECORD_AT_MOST, Records } = require('./records');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
 
 // What TLS adds to each record: RFC 8446, section 5.2, and RFC 5288, section 3, for the ciphers in use.
 const RECORD_OVERHEAD = 22;
-/** How much is in one at most: RFC 8446, section 5.1. */
-const RECORD_AT_MOST = 2 ** 14;
-// A request may come in more records than one. What they add must not be taken for a further request:
-// an answer that then says keep-alive would make its client reuse a connection that is about to close.
-// So up to two small records are overlooked, which is less than any browser or agent sends as a request.
+/** What may be more records than are counted, and no request: two small ones. */
 const OVERLOOKED = 64;
 
 const HEAD_END = '\r\n\r\n';
@@ -40,6 +37,10 @@ class Intake {
    */
   #request;
   #headEnd = Number.NaN;
+  /** @type {Records | null} null if there is no TLS in between */
+  #records;
+  /** Whether it has sent a request before the one before was answered. */
+  #isPipelining = false;
   /** What was read last, as latin1, and how much had been received then: to ask Node for it is to copy it. */
   #input = '';
   #inputEnd = Number.NaN;
@@ -55,6 +56,8 @@ class Intake {
     this.#http = http;
     this.#wire = wire;
     this.#above = above;
+    const { accepted, socket } = connection;
+    this.#records = socket === accepted ? null : new Records(socket, { http: above, wire });
   }
 
   /**
@@ -156,19 +159,32 @@ class Intake {
    * @param {boolean} isPipelined whether another one is in flight before it
    */
   accountFor(request, isPipelined) {
-    const { http, wire } = received(this.#connection);
+    const { http } = received(this.#connection);
     const headEnd = this.#headEndOf(request, http);
     const end = this.#behindEmptyLines(headEnd + this.#bodyLengthOf(request, headEnd, http), http);
-    const tls = this.#connection.socket !== this.#connection.accepted;
-    this.#wire += end - this.#above + (tls ? overheadOf(end - this.#above) : 0);
+    this.#wire += end - this.#above + (this.#records === null ? 0 : overheadOf(end - this.#above));
     this.#above = end;
     this.#http = end;
     this.#request = request;
     this.#headEnd = headEnd;
     this.#isAmidHead = false;
-    if (Number.isNaN(end)) return isPipelined;
-    // Node hands out TLS records one by one, so the next request may have been received, but not yet decrypted.
-    return http > end || (tls && wire > this.#wire + OVERLOOKED);
+    this.#isPipelining ||= isPipelined;
+    // Each record is to be seen, also those behind which nobody asks.
+    const isMoreBelow = this.isMoreBelow(Math.max(0, end - http));
+    return Number.isNaN(end) ? isPipelined : http > end || isMoreBelow;
+  }
+
+  /**
+   * Whether the next request may have been received, but not yet decrypted. Where nobody has seen every record that has been
+   * handed out, as when a body has come, that is taken to be so for a client that has pipelined already.
+   *
+   * @param {number} awaited how much of the last request is still to be handed out
+   */
+  isMoreBelow(awaited = 0) {
+    if (this.#records === null) return false;
+    const { socket } = this.#connection;
+    const isMore = this.#records.isMore(received(this.#connection), inputOn(socket)?.length ?? 0, awaited);
+    return isMore && (this.#records.areAllSeen || this.#isPipelining);
   }
 
   /**

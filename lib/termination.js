@@ -453,8 +453,9 @@ class Termination {
   /**
    * @param {Connection} connection
    * @param {Request} request
+   * @param {boolean} [hasTurned] whether TLS has handed out all that it had
    */
-  #lookBehindRequest(connection, request) {
+  #lookBehindRequest(connection, request, hasTurned = false) {
     if (!this.#survey.knows(connection) || connection.newest !== request) return;
     const { req } = request.response;
     if (!req.complete) {
@@ -463,6 +464,10 @@ class Termination {
       return;
     }
     if (isReceiving(connection, activeSockets(this.#server))) return;
+    if (!hasTurned && intakeOf(connection).isMoreBelow()) {
+      setImmediate(() => this.#lookBehindRequest(connection, request, true));
+      return;
+    }
     this.perform(native.nothingMore(this.#key, connection.id));
   }
 

@@ -1,0 +1,76 @@
+// What TLS has received and not handed out yet. It hands out record by record, each in a call of its own, and nothing tells
+// whether another one follows. But how much has been received on the socket below does.
+
+/** @typedef {import('node:tls').TLSSocket} TLSSocket */
+/** @typedef {{ http: number, wire: number }} Received how much, on the socket and on the accepted one below it */
+
+/** How much is in one at most (RFC 8446, section 5.1). */
+const RECORD_AT_MOST = 2 ** 14;
+
+/** `GET / HTTP/1.0` and an empty line. What else a client may send in between is shorter: an alert, or a KeyUpdate. */
+const SHORTEST_REQUEST = 18;
+
+/** Where it is not known how many records have come: two small ones, less than any browser or agent sends as a request. */
+const OVERLOOKED = 64;
+
+class Records {
+  #socket;
+  /** How much is known to have been handed out, and how much that was on the socket below. */
+  #http;
+  #wire;
+  /** Whether the number of the records in which it came is certain. */
+  areAllSeen = true;
+
+  /**
+   * @param {import('node:net').Socket} socket
+   * @param {Received} handedOut everything that has been received so far
+   */
+  constructor(socket, { http, wire }) {
+    this.#socket = /** @type {TLSSocket} */ (socket);
+    this.#http = http;
+    this.#wire = wire;
+  }
+
+  /**
+   * Whether more has been received than was handed out.
+   *
+   * @param {Received} received
+   * @param {number} last how much of it was handed out last, if that is what is being worked through
+   * @param {number} awaited how much is still to be handed out of what is known to come
+   */
+  isMore({ http, wire }, last, awaited) {
+    const plain = http - this.#http;
+    if (plain > 0) {
+      const isOne = plain === last;
+      this.areAllSeen &&= isOne;
+      this.#wire += this.#lengthOf(plain, isOne ? 1 : undefined);
+      this.#http = http;
+    }
+    const atLeast = this.areAllSeen ? this.#lengthOf(SHORTEST_REQUEST) : OVERLOOKED;
+    return wire - this.#wire - this.#lengthOf(awaited) >= atLeast;
+  }
+
+  /**
+   * @param {number} plain
+   * @param {number} records in how many of them it comes, which is as few as can be if it is not known
+   */
+  #lengthOf(plain, records = Math.ceil(plain / RECORD_AT_MOST)) {
+    return plain + overheadOf(this.#socket) * records;
+  }
+}
+
+/**
+ * What TLS adds to each record: RFC 8446, section 5.2; RFC 5288, section 3; RFC 7905, section 2.
+ *
+ * @param {TLSSocket} socket
+ * @returns {number} at least, for ciphers that pad (RFC 5246, section 6.2.3.2): they are of clients that hardly pipeline
+ */
+function overheadOf(socket) {
+  if (socket.getProtocol?.() === 'TLSv1.3') return 22;
+  const cipher = socket.getCipher?.()?.name ?? '';
+  if (/GCM/.test(cipher)) return 29;
+  return /CHACHA20/.test(cipher) ? 21 : 42;
+}
+
+exports.RECORD_AT_MOST = RECORD_AT_MOST;
+exports.Records = Records;

@@ -176,8 +176,8 @@ class Termination {
     const isPipelined = connection.pipelined.push(request) > 1;
     const more = intakeOf(connection).accountFor(response.req, isPipelined);
     this.perform(native.requestStarted(this.#key, connection.id, more));
-    // That there is more is concluded from numbers. When Node has worked through its input, it shows; and
-    // if that is only a part of it, as under TLS, the next request to start sets it right again.
+    // That there is more is concluded from numbers. When Node has worked through its input, it shows; and if that is only a part of
+    // it, as under TLS, when TLS has handed out the rest. Then the next request to start sets it right again.
     if (more) nextTick(() => this.#lookBehindRequest(connection, request));
   }
 

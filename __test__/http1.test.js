@@ -733,6 +733,8 @@ for (const transport of transports) {
         });
       }
 
+      const whole = (text) => [text];
+      const headAndBody = (text) => text.split(/(?<=\r\n\r\n)/);
       for (const [how, handler] of [
         ['in the same tick', answerAtOnce],
         ['in the next tick', (request, response) => process.nextTick(answerAtOnce, request, response)],
@@ -748,17 +750,18 @@ for (const transport of transports) {
           (request, response) => void request.resume().once('end', () => answerAtOnce(request, response)),
         ],
       ]) {
-        for (const [what, options] of [
-          ['small ones', {}],
-          ['larger ones', { headers: { Field: 'x'.repeat(200) } }],
-          ['chunked ones', chunked],
+        for (const [what, options, partsOf] of [
+          ['small ones', {}, whole],
+          ['larger ones', { headers: { Field: 'x'.repeat(200) } }, whole],
+          ['chunked ones', chunked, whole],
+          ['ones with a length and their bodies', sized, headAndBody],
         ]) {
           // Over TLS each has a record of its own.
           it(`are answered by handlers that answer at once, when they wait in the kernel, ${what} one by one, ${how}`, async (test) => {
             const { server, terminator } = await serve(test, transport, handler);
             const client = await remoteClient(test, transport, server);
             const paths = ['/1', '/2', '/3', '/4', '/5'];
-            client.writeWhileBlocked(paths.map((each) => requestText(each, options)));
+            client.writeWhileBlocked(paths.flatMap((each) => partsOf(requestText(each, options))));
             const report = await terminator.terminate();
             const { how: end, answers } = await client.ended();
             assert.equal(end, 'FIN');

@@ -10,9 +10,6 @@ const RECORD_AT_MOST = 2 ** 14;
 /** `GET / HTTP/1.0` and an empty line. What else a client may send in between is shorter: an alert, or a KeyUpdate. */
 const SHORTEST_REQUEST = 18;
 
-/** Where it is not known how many records have come: two small ones, less than any browser or agent sends as a request. */
-const OVERLOOKED = 64;
-
 class Records {
   #socket;
   /** How much is known to have been handed out, and how much that was on the socket below. */
@@ -41,21 +38,18 @@ class Records {
   isMore({ http, wire }, last, awaited) {
     const plain = http - this.#http;
     if (plain > 0) {
-      const isOne = plain === last;
-      this.areAllSeen &&= isOne;
-      this.#wire += this.#lengthOf(plain, isOne ? 1 : undefined);
+      // What was handed out last is one record.
+      const before = plain - Math.min(plain, last);
+      this.areAllSeen &&= last > 0 && before === 0;
+      this.#wire += this.#lengthOf(before) + this.#lengthOf(plain - before);
       this.#http = http;
     }
-    const atLeast = this.areAllSeen ? this.#lengthOf(SHORTEST_REQUEST) : OVERLOOKED;
-    return wire - this.#wire - this.#lengthOf(awaited) >= atLeast;
+    return wire - this.#wire - this.#lengthOf(awaited) >= this.#lengthOf(SHORTEST_REQUEST);
   }
 
-  /**
-   * @param {number} plain
-   * @param {number} records in how many of them it comes, which is as few as can be if it is not known
-   */
-  #lengthOf(plain, records = Math.ceil(plain / RECORD_AT_MOST)) {
-    return plain + overheadOf(this.#socket) * records;
+  /** @param {number} plain of which nobody knows in how many records it comes: it is in as few as can be */
+  #lengthOf(plain) {
+    return plain + overheadOf(this.#socket) * Math.ceil(plain / RECORD_AT_MOST);
   }
 }
 

@@ -4,13 +4,11 @@
 const { native } = require('./early');
 const { inputOn } = require('./internals');
 const { receivedOn } = require('./received');
-const { RECORD_AT_MOST, Records } = require('./records');
+const { Records } = require('./records');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
 
-// What TLS adds to each record: RFC 8446, section 5.2, and RFC 5288, section 3, for the ciphers in use.
-const RECORD_OVERHEAD = 22;
 /** What may be more records than are counted, and no request: two small ones. */
 const OVERLOOKED = 64;
 
@@ -145,7 +143,7 @@ class Intake {
   get isAlmostSilent() {
     const { http, wire } = received(this.#connection);
     const plain = http - this.#http;
-    return wire - this.#wire - (plain > 0 ? plain + overheadOf(plain) : 0) <= OVERLOOKED;
+    return wire - this.#wire - (plain > 0 ? this.#lengthBelow(plain) : 0) <= OVERLOOKED;
   }
 
   /**
@@ -162,7 +160,7 @@ class Intake {
     const { http } = received(this.#connection);
     const headEnd = this.#headEndOf(request, http);
     const end = this.#behindEmptyLines(headEnd + this.#bodyLengthOf(request, headEnd, http), http);
-    this.#wire += end - this.#above + (this.#records === null ? 0 : overheadOf(end - this.#above));
+    this.#wire += this.#lengthBelow(end - this.#above);
     this.#above = end;
     this.#http = end;
     this.#request = request;
@@ -182,8 +180,8 @@ class Intake {
    */
   isMoreBelow(awaited = 0) {
     if (this.#records === null) return false;
-    const { socket } = this.#connection;
-    const isMore = this.#records.isMore(received(this.#connection), inputOn(socket)?.length ?? 0, awaited);
+    const now = received(this.#connection);
+    const isMore = this.#records.isMore(now, this.#inputUpTo(now.http).length, awaited);
     return isMore && (this.#records.areAllSeen || this.#isPipelining);
   }
 
@@ -238,6 +236,11 @@ class Intake {
     return native.chunkedLength(Buffer.from(input.slice(-behind), 'latin1')) ?? Number.NaN;
   }
 
+  /** @param {number} length of what has been received on the socket that HTTP is spoken on */
+  #lengthBelow(length) {
+    return this.#records === null ? length : this.#records.lengthOf(length);
+  }
+
   /**
    * Those behind a request belong to it, as far as they have come: alone they are no further one.
    *
@@ -265,11 +268,6 @@ class Intake {
 function received({ accepted, counter, socket }) {
   const wire = counter?.received ?? receivedOn(accepted);
   return { http: socket === accepted ? wire : receivedOn(socket), wire };
-}
-
-/** @param {number} length of what was sent over TLS */
-function overheadOf(length) {
-  return RECORD_OVERHEAD * Math.max(1, Math.ceil(length / RECORD_AT_MOST));
 }
 
 /**

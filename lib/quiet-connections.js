@@ -6,7 +6,7 @@ const { hasReceived, receivedOn } = require('./received');
 const { LOOKED_AT_TOGETHER, unreadAmong } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */
-/** @typedef {{ http: number, wire: number }} Received how much, on the socket and on the accepted one below it */
+/** @typedef {import('./received').Received} Received */
 
 class QuietConnections {
   /**

@@ -2,6 +2,7 @@
 // documentation. Those that are no sockets don't say it.
 
 /** @typedef {import('node:net').Socket} Socket */
+/** @typedef {{ http: number, wire: number }} Received how much, on the socket and on the accepted one below it */
 
 /** Counts what comes, where the connection itself does not. */
 class Counter {

@@ -2,7 +2,7 @@
 // whether another one follows. But how much has been received on the socket below does.
 
 /** @typedef {import('node:tls').TLSSocket} TLSSocket */
-/** @typedef {{ http: number, wire: number }} Received how much, on the socket and on the accepted one below it */
+/** @typedef {import('./received').Received} Received */
 
 /** How much is in one at most (RFC 8446, section 5.1). */
 const RECORD_AT_MOST = 2 ** 14;
@@ -15,6 +15,8 @@ class Records {
   /** How much is known to have been handed out, and how much that was on the socket below. */
   #http;
   #wire;
+  /** @type {number | undefined} what TLS adds to each, when it was first asked for: most connections send nothing more */
+  #overhead;
   /** Whether the number of the records in which it came is certain. */
   areAllSeen = true;
 
@@ -41,15 +43,20 @@ class Records {
       // What was handed out last is one record.
       const before = plain - Math.min(plain, last);
       this.areAllSeen &&= last > 0 && before === 0;
-      this.#wire += this.#lengthOf(before) + this.#lengthOf(plain - before);
+      this.#wire += this.lengthOf(before) + this.lengthOf(plain - before);
       this.#http = http;
     }
-    return wire - this.#wire - this.#lengthOf(awaited) >= this.#lengthOf(SHORTEST_REQUEST);
+    return wire - this.#wire - this.lengthOf(awaited) >= this.lengthOf(SHORTEST_REQUEST);
   }
 
-  /** @param {number} plain of which nobody knows in how many records it comes: it is in as few as can be */
-  #lengthOf(plain) {
-    return plain + overheadOf(this.#socket) * Math.ceil(plain / RECORD_AT_MOST);
+  /**
+   * How much it is below TLS.
+   *
+   * @param {number} plain of which nobody knows in how many records it comes: it is in as few as can be
+   */
+  lengthOf(plain) {
+    this.#overhead ??= overheadOf(this.#socket);
+    return plain + this.#overhead * Math.ceil(plain / RECORD_AT_MOST);
   }
 }
 
@@ -66,5 +73,4 @@ function overheadOf(socket) {
   return /CHACHA20/.test(cipher) ? 21 : 42;
 }
 
-exports.RECORD_AT_MOST = RECORD_AT_MOST;
 exports.Records = Records;

@@ -6,7 +6,8 @@ import type { Server } from 'node:net';
  * Makes a terminator for a server and attaches it.
  *
  * Attaching changes nothing about how the server serves. It may be done before or after the server
- * listens, and with connections open. Any number of terminators may share one server.
+ * listens, and with connections open; but HTTP/2 sessions that are open by then have until the deadline, and are cut.
+ * Any number of terminators may share one server.
  *
  * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if an option is missing or of the wrong type,
  * `ERR_INVALID_ARG_VALUE` if both timeouts are given and differ, or a list names no server.
@@ -129,14 +130,14 @@ export interface HttpTerminator {
    * more request, lets requests in flight be answered whole, and resolves when the last connection is gone, or as soon as
    * everything that is left has been destroyed at {@link HttpTerminatorOptions.httpResponseTimeout}.
    *
-   * Calls while it runs share one promise, and so do calls after it until the server listens again. If it does so while one
-   * runs, that leaves it alone, unless there is a further call: then it ends, too. Of a server that does
-   * not listen it ends the connections that are left; one that is about to listen does not then. If a termination by
-   * another terminator of the same server is running, this joins it, and the earlier deadline counts.
+   * Calls while it runs share one promise, and so do calls after it until the server listens again. If the server listens
+   * again while a termination runs, that termination leaves the new listener alone; a further call ends it, too. If the server
+   * does not listen, the connections that are left are ended, and a `listen()` that is under way is taken back. If a termination
+   * by another terminator of the same server is running, this joins it, and the earlier deadline counts.
    *
    * The promise rejects only if the operating system has no thread left to keep the deadline, with its code (`EAGAIN`), in
-   * which case nothing has begun, or with what the server's own `close()`, a WebSocket client's or a response's `setHeader()`
-   * throws, after the rest has ended.
+   * which case nothing has begun; or, after the rest has ended, with what the server's own `close()`, a method of a WebSocket
+   * client or a response's `setHeader()` throws.
    *
    * @example
    * afterAll(() => terminator.terminate());
@@ -145,7 +146,8 @@ export interface HttpTerminator {
 
   /**
    * `serving` until a termination begins, `delaying` during `shutdownDelay`, `draining` while the
-   * termination runs after that, `terminated` after it until the server listens again.
+   * termination runs after that, `terminated` after it until the server listens again. Of several servers, the first of
+   * `draining`, `delaying` and `serving` that one of them is in.
    */
   readonly state: 'serving' | 'delaying' | 'draining' | 'terminated';
 
@@ -154,7 +156,7 @@ export interface HttpTerminator {
    * runs during `shutdownDelay` it is aborted already. After the server listens again this is a new signal; of several
    * servers, as soon as no termination runs and one of them listens.
    *
-   * It lives as long as the terminator, so whoever listens to it for a request takes the listener off when that is over.
+   * It outlives requests, so a handler that listens to it takes its listener off when its request is over.
    *
    * @example
    * const { signal } = terminator;
@@ -171,7 +173,7 @@ export interface HttpTerminator {
   /**
    * Makes a termination wait for work that goes on after its request was answered, within
    * `httpResponseTimeout`. A rejection during a termination is counted and reported, and does not make `terminate()`
-   * reject. One before is nobody's: handle it where the work is done.
+   * reject. One before a termination is swallowed, and no unhandled rejection either: handle errors where the work is done.
    *
    * @throws {TypeError} `ERR_INVALID_ARG_TYPE` if `task` is not a promise.
    *
@@ -182,8 +184,8 @@ export interface HttpTerminator {
   waitUntil(task: PromiseLike<unknown>): void;
 
   /**
-   * Takes every listener off the server again, without ending it. A termination that is running is seen
-   * through first. What the terminator knew is forgotten, among it the tasks given to `waitUntil()`, and that the server was
+   * Takes every listener off the server again, without ending it. A termination that is running goes on to its end, and they
+   * are taken off then. What the terminator knew is forgotten, among it the tasks given to `waitUntil()`, and that the server was
    * terminated. Using the terminator again, even to read `state`, attaches it again.
    */
   detach(): void;
@@ -351,10 +353,9 @@ export interface GracefulShutdownOptions {
 
   /**
    * Whether to end the process with `process.exit()`. A `process.exitCode` that is set and not 0 stays if all went well. If
-   * false, `process.exitCode` is set in the same way, the promise of `start()`
-   * resolves, and all listeners are taken off; the process then ends when nothing keeps it alive, or as its next
-   * signal says. That is also what becomes of `timeout` and of a second signal then: what is still running is given up,
-   * and nothing further begins.
+   * false, `process.exitCode` is set in the same way, the promise of `start()` resolves, and all listeners are taken off; the
+   * process then ends when nothing keeps it alive, or as its next signal says. That is also what becomes of `timeout` and
+   * of a second signal then: what is still running is given up, and nothing further begins.
    *
    * @default true
    */
@@ -362,9 +363,9 @@ export interface GracefulShutdownOptions {
 
   /**
    * Whether an uncaught exception or an unhandled rejection starts a shutdown, with exit code 1. It is printed on
-   * stderr as Node would, but without the line of code where Node has not put that into its stack already. One that comes during a shutdown is printed, makes the exit code
-   * 1, and changes nothing else. What the process does after an uncaught exception may be wrong, so do this only if
-   * the requests in flight are worth it.
+   * stderr as Node prints it, but without the line of code unless its stack has that already. One that comes during a
+   * shutdown is printed, makes the exit code 1, and changes nothing else. What the process does after an uncaught exception
+   * may be wrong, so do this only if the requests in flight are worth it.
    *
    * @default false
    */
@@ -487,7 +488,8 @@ export interface ProbeServerOptions {
    * The terminators whose terminations take readiness away, and whose servers the metrics are about. `/readyz` is
    * 503 from the instant in which a termination of one of their servers begins, by whomever, until the process ends
    * or the server listens again. It is so for good from the instant in which a shutdown of `createGracefulShutdown()`
-   * begins that has one of them, before any of its hooks. While the probe server is open it stays attached to them, also if they are detached.
+   * begins that has one of them, before any of its hooks. While the probe server is open it stays attached to their servers,
+   * also if they are detached.
    *
    * @default []
    */
@@ -495,7 +497,7 @@ export interface ProbeServerOptions {
 
   /**
    * How long the event loop may be stalled, in milliseconds, before `/livez` fails. It fails at most 100 ms later
-   * than that, and recovers when the loop turns again. `Infinity` for never.
+   * than that, and recovers when the loop turns again. `Infinity`: it never fails.
    *
    * The default is far beyond what collecting garbage or a large document takes. Together with the kubelet's own
    * patience (three failures, ten seconds apart) it restarts what will not come back by itself.

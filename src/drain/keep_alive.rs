@@ -7,12 +7,12 @@
 //! # The rule of `Auto`
 //!
 //! 1. A connection is *in rhythm* if its last request is less than [`GAPS`] of its own gaps old, but
-//!    [`RHYTHM_AT_LEAST`] in any case, and [`RHYTHM_AT_MOST`] at the latest. It is kept until then. One that has had
-//!    a single request has no gap yet, and is kept for [`SPEAKS_WITHIN`] after it: pools open connections that they
+//!    [`RHYTHM_AT_LEAST`] in any case, and [`RHYTHM_AT_MOST`] at the latest. It is kept until then at least. One that has
+//!    had a single request has no gap yet, and is kept for [`SPEAKS_WITHIN`] after it: pools open connections that they
 //!    use again.
 //! 2. One that was accepted when the termination had begun is kept for [`SPEAKS_WITHIN`]: whoever connects
 //!    is about to ask.
-//! 3. Any other that is idle is kept for [`SPEAKS_WITHIN`], too. It may have been accepted a moment ago. Or it lies in a
+//! 3. None that is idle is kept for less than [`SPEAKS_WITHIN`]. It may have been accepted a moment ago. Or it lies in a
 //!    pool that uses first what it has used last, as those of nginx and Go do: the closes of the others are what brings it
 //!    into use, however long it has been idle.
 //! 4. One that was busy, and whose answer could not say close because its head had left, is kept for [`ASKS_AGAIN_WITHIN`]

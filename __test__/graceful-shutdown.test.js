@@ -695,6 +695,22 @@ describe('with onError: true', () => {
     assert.match(stderr, /^Error: on the way\n/);
   });
 
+  it('an error between the report and the exit makes the exit code 1, and changes the report no more', async (test) => {
+    const program = startProgram(
+      test,
+      `
+      let report;
+      process.on('exit', (code) => say([code, report.exitCode, report.errors]));
+      createGracefulShutdown({ onError: true }).start().then((ended) => {
+        report = ended;
+        throw new Error('behind the end');
+      });`,
+    );
+    const { code, messages, stderr } = await program.ended;
+    assert.deepEqual([code, messages], [1, [[1, 0, []]]]);
+    assert.match(stderr, /^Error: behind the end\n/);
+  });
+
   it('what a flag of Node makes of unhandled rejections holds', async (test) => {
     const program = startProgram(
       test,

@@ -135,6 +135,11 @@ class Shutdown {
   /** @param {unknown} error */
   #uncaught(error) {
     printUncaught(error);
+    if (this.#hasEnded) {
+      // The report is handed out, and the exit about to come.
+      process.exitCode = FORCED;
+      return;
+    }
     this.#exitCode = FORCED;
     this.#errors.push({ name: 'uncaughtException', error });
     this.start(error);

@@ -7,6 +7,7 @@ const { it } = require('node:test');
 const { createHttpTerminator } = require('..');
 const { connect, requestText } = require('./support/client');
 const { root } = require('./support/process');
+const { gate, turn } = require('./support/server');
 const { closeEverything, transports } = require('./support/transports');
 
 const DROP_INS = {
@@ -30,6 +31,37 @@ it('requiring the package or a drop-in writes on no prototype', () => {
   const { stdout, stderr } = spawnSync(process.execPath, ['--eval', program], { cwd: root, encoding: 'utf8' });
   assert.equal(stdout, '22 true\n', stderr);
 });
+
+for (const [name, [method]] of Object.entries(DROP_INS)) {
+  it(`${name} ends at once what is upgraded when the server is ending already`, async (test) => {
+    const [plain] = transports;
+    const [arrived, answered] = [gate(), gate()];
+    const handler = async (_request, response) => {
+      arrived.open();
+      await answered.passed;
+      response.end('hello');
+    };
+    const server = require(`http-terminator-native/${name}`)(plain.createServer({}, handler));
+    test.after(() => closeEverything(server));
+    server.on('upgrade', (_request, socket) => socket.write('HTTP/1.1 101 Switching Protocols\r\n\r\nhello'));
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    const [upgrading, busy] = [await connect(plain, server), await connect(plain, server)];
+    const [half, rest] = requestText('/', { headers: { Connection: 'Upgrade', Upgrade: 'echo' } }).split(
+      /(?=Upgrade: )/,
+    );
+    await busy.write(requestText());
+    await arrived.passed;
+    await upgrading.write(half);
+    while (upgrading.serverSocket.bytesRead < half.length) await turn();
+    const ended = new Promise((resolve) => server[method](resolve));
+    await upgrading.write(rest);
+    assert.equal(await upgrading.ended, 'FIN');
+    assert.match(upgrading.received, /101.*hello$/s);
+    answered.open();
+    assert.equal(await ended, undefined);
+    assert.equal(await busy.ended, 'FIN');
+  });
+}
 
 for (const transport of transports) {
   const ways = [

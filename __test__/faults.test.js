@@ -73,6 +73,21 @@ for (const transport of transports) {
       assert.deepEqual(report.tasks, { completed: 0, rejected: 0, abandoned: 1, errors: [] });
     });
 
+    it('a rejection of a task that was given behind the deadline is not reported either', async (test) => {
+      const { handler, arrived } = gatedHandler();
+      const giveTask = () => terminator.waitUntil(Promise.reject(new Error('too late')));
+      const { server, terminator } = await serve(test, transport, handler, {
+        httpResponseTimeout: 0,
+        webSocketServers: [{ clients: [{ close() {}, terminate: giveTask }] }],
+      });
+      const client = await connect(transport, server);
+      await client.write(requestText('/never'));
+      await arrived('/never');
+      const report = await terminator.terminate();
+      assert.deepEqual(report.tasks, { completed: 0, rejected: 0, abandoned: 1, errors: [] });
+      assert.equal(report.requests.cut, 1);
+    });
+
     it('the server may be closed by others, whose callbacks are called', async (test) => {
       const { handler, arrived, open } = gatedHandler();
       const { server, terminator } = await serve(test, transport, handler);
@@ -142,6 +157,37 @@ async function run(program, { prefix = [] } = {}) {
   const [code, signal] = await once(child, 'close');
   return { code, signal, output: output.trim() };
 }
+
+describe('a listener of somebody that throws when others listen, or cease to', () => {
+  const [http] = transports;
+
+  it('keeps a termination from beginning if that can not follow connections, and no more', async (test) => {
+    const { server, terminator } = await serve(test, http, gatedHandler().handler);
+    const before = process.getActiveResourcesInfo();
+    const refuse = (event) => {
+      if (event === 'connection') throw new Error('no connection');
+    };
+    server.on('newListener', refuse);
+    await assert.rejects(terminator.terminate(), { message: 'no connection' });
+    assert.equal(terminator.state, 'serving');
+    assert.deepEqual(process.getActiveResourcesInfo(), before);
+    server.removeListener('newListener', refuse);
+    assert.equal((await terminator.terminate()).graceful, true);
+  });
+
+  it('is what a termination is rejected with when it has ended and everything is taken off', async (test) => {
+    const { server, terminator } = await serve(test, http, gatedHandler().handler);
+    const terminated = terminator.terminate();
+    terminator.detach();
+    server.on('removeListener', (event) => {
+      throw new Error(`still ${event}`);
+    });
+    await assert.rejects(terminated, { message: /^still / });
+    assert.equal(server.listening, false);
+    // Node has one of its own.
+    assert.equal(server.listenerCount('listening'), http.createServer().listenerCount('listening'));
+  });
+});
 
 describe('a process in which a termination runs', () => {
   it('may exit, with its own code', async () => {

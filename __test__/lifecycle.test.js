@@ -189,6 +189,38 @@ for (const transport of transports) {
       assert.equal(server.listening, false);
     });
 
+    it('ends a server, too, that listens once more behind its end, when its event is still to come', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      await terminator.terminate();
+      server.listen(0);
+      assert.equal((await terminator.terminate()).graceful, true);
+      assert.equal(server.listening, false);
+      await once(server.listen(0), 'listening');
+      assert.equal(terminator.state, 'serving');
+    });
+
+    it('has nothing left to do when it has ended before its turn, and another one has begun', async (test) => {
+      const { server, terminator } = await serve(test, transport, gatedHandler().handler);
+      const front = net.createServer();
+      test.after(() => front.close());
+      await once(front.listen(0, '127.0.0.1'), 'listening');
+      const silent = new Client(net.connect(addressOf(front)));
+      const [accepted] = await once(front, 'connection');
+      const idle = await connect(transport, server);
+      const first = terminator.terminate();
+      const second = once(server, 'close').then(() => terminator.terminate());
+      server.once('close', () => {
+        server.listen(0);
+        server.emit('connection', accepted);
+      });
+      server.close();
+      idle.serverSocket.destroy();
+      assert.equal((await first).graceful, true);
+      assert.equal((await second).graceful, true);
+      assert.equal(server.listening, false);
+      assert.equal(await silent.ended, 'FIN');
+    });
+
     it('ends connections that somebody has emitted by hand, beside those of a server that listens', async (test) => {
       const { server, terminator } = await serve(test, transport, gatedHandler().handler);
       const front = net.createServer((socket) => server.emit('connection', socket));

@@ -90,6 +90,8 @@ class Attachment {
   #watching = false;
   /** @type {Set<symbol>} */
   #tasks = new Set();
+  /** Whether the termination that runs has given them up. */
+  #hasAbandonedTasks = false;
   #socketClosed = closeListener(this);
 
   /**
@@ -185,19 +187,20 @@ class Attachment {
    */
   terminate(plan) {
     // If it listens again, the event may be still to come.
-    if (this.server.listening && this.#termination?.hasClosedServer) this.#perform(native.listening(this.key));
+    if (this.server.listening && this.#hasClosedServer) this.perform(native.listening(this.key));
     if (this.#termination !== null) {
       this.isReopened = false;
       this.#termination.bringForward(plan);
     } else if (this.#outcome === null || this.state === 'serving' || this.#hasConnections()) {
       const termination = new (loadTermination().Termination)(this);
       try {
+        // From now on every connection counts that comes in. First, as somebody's `newListener` may throw.
+        this.#follow();
         termination.arm();
       } catch (error) {
+        errorsOf(() => this.#followIfNeeded());
         return Promise.reject(error);
       }
-      // From now on every connection counts that comes in.
-      this.#follow();
       watchAnswers();
       this.#termination = termination;
       this.#outcome = termination.outcome;
@@ -212,10 +215,10 @@ class Attachment {
     /** @param {boolean} fulfilled */
     const finished = (fulfilled) => {
       // A task that a termination gave up at its deadline is nobody's any more.
-      if (this.#tasks.delete(task)) this.#perform(native.taskFinished(this.key, fulfilled));
+      if (this.#tasks.delete(task)) this.perform(native.taskFinished(this.key, fulfilled));
     };
-    this.#tasks.add(task);
-    this.#perform(native.taskStarted(this.key));
+    if (!this.#hasAbandonedTasks) this.#tasks.add(task);
+    this.perform(native.taskStarted(this.key));
     promise.then(
       () => finished(true),
       (error) => {
@@ -260,9 +263,15 @@ class Attachment {
     this.#termination?.failed(error);
   }
 
-  /** The termination that runs waits for no task any more. */
+  /** The termination that runs waits for no task any more, nor for those that come. */
   abandonTasks() {
     this.#tasks.clear();
+    this.#hasAbandonedTasks = true;
+  }
+
+  /** The termination that runs, if there is one, does not wait for upgraded connections and tunnels. */
+  endHijacked() {
+    this.#termination?.endHijacked();
   }
 
   /** The termination that runs has ended. */
@@ -271,11 +280,13 @@ class Attachment {
     this.isReopened = false;
     unwatchAnswers();
     this.abandonTasks();
-    for (const user of this.users) user.terminationEnded();
+    this.#hasAbandonedTasks = false;
+    // Code of others is called by each step, and what that throws must not keep the next ones from being taken.
+    const errors = [...this.users].flatMap((user) => errorsOf(() => user.terminationEnded()));
     // Somebody listened again before everything had ended.
-    if (this.server.listening) this.#listening();
-    else this.#unwatch();
-    this.#takeOffIfUnused();
+    errors.push(...errorsOf(() => (this.server.listening ? this.#listening() : this.#unwatch())));
+    errors.push(...errorsOf(() => this.#takeOffIfUnused()));
+    if (errors.length > 0) throw errors[0];
   }
 
   /**
@@ -310,9 +321,14 @@ class Attachment {
     this.#termination?.closed(connection);
   }
 
-  /** @param {import('./binding').Actions} actions */
-  #perform(actions) {
+  /** @param {import('./binding').Actions} actions of the machine, for the termination that runs: another one may have caused them */
+  perform(actions) {
     this.#termination?.perform(actions);
+  }
+
+  /** Whether whatever listens now does so behind the end of a listener that was closed by a termination. */
+  get #hasClosedServer() {
+    return this.#termination?.hasClosedServer ?? true;
   }
 
   #hasConnections() {
@@ -329,8 +345,9 @@ class Attachment {
 
   #listening() {
     const wasTerminating = this.#termination !== null;
-    this.isReopened = wasTerminating;
-    this.#perform(native.listening(this.key));
+    // Otherwise it is the event of the very listener that is about to close.
+    this.isReopened = wasTerminating && this.#hasClosedServer;
+    this.perform(native.listening(this.key));
     if (wasTerminating) return;
     // Others may come to where it listens now.
     this.#looks = 0;

@@ -2,7 +2,6 @@
 
 const { nextTick } = require('./early').timers;
 const { invalidArgumentType, serverNotRunning } = require('./errors');
-const http1 = require('./http1');
 const { attachmentsOf } = require('./terminator');
 
 /** @typedef {import('../index').HttpTerminator} HttpTerminator */
@@ -26,8 +25,9 @@ function parseCallback(callback) {
  * @param {Callback} callback
  */
 function stop(server, terminator, callback) {
+  const isStopping = ['delaying', 'draining'].includes(terminator.state);
   const isReopened = attachmentsOf(terminator).some((attachment) => attachment.isReopened);
-  const isRunning = server.listening && (terminator.state === 'serving' || isReopened);
+  const isRunning = server.listening && (!isStopping || isReopened);
   const error = isRunning ? undefined : serverNotRunning();
   // Not called by the promise itself, which would make a rejection of what a callback throws.
   terminator.terminate().then(
@@ -36,16 +36,9 @@ function stop(server, terminator, callback) {
   );
 }
 
-/**
- * Ends the upgraded connections and CONNECT tunnels of a server. Without a deadline they would be waited for until
- * their clients leave.
- *
- * @param {HttpTerminator} terminator
- */
+/** @param {HttpTerminator} terminator */
 function endHijacked(terminator) {
-  for (const { open } of attachmentsOf(terminator)) {
-    for (const connection of open) if (connection.hijackedBy !== null) http1.end(connection);
-  }
+  for (const attachment of attachmentsOf(terminator)) attachment.endHijacked();
 }
 
 module.exports = { endHijacked, parseCallback, stop };

@@ -56,6 +56,7 @@ class Termination {
   /** Who is there. */
   #survey;
   #turning = false;
+  #endsHijacked = false;
   /** Whether it has called the server's own `close()`, and that has returned, or settled if it is asynchronous. */
   hasClosedServer = false;
   /** @type {Promise<void> | null} when the primary of a cluster knows, too */
@@ -121,8 +122,9 @@ class Termination {
     return native.terminate(this.#key, delay, timeout, keepAlive, isObserved());
   }
 
-  // Called on Node's thread, but caused on another one, which keeps time while this one is blocked.
-  #wake = () => this.perform(native.timedOut(this.#key));
+  // Called on Node's thread, but caused on another one, which keeps time while this one is blocked. Until it comes, this
+  // termination may have ended, and another one begun.
+  #wake = () => this.#attachment.perform(native.timedOut(this.#key));
 
   // What happens.
 
@@ -251,6 +253,17 @@ class Termination {
   hijacked(connection) {
     if (this.#survey.knows(connection)) this.perform(native.hijacked(this.#key, connection.id));
     else this.#survey.include(connection);
+    // Behind what its handler, which is called after this, answers at once.
+    if (this.#endsHijacked) nextTick(() => http1.end(connection));
+  }
+
+  /**
+   * Ends the upgraded connections and CONNECT tunnels, those that become such from now on, too. Without a deadline they would
+   * be waited for until their clients leave.
+   */
+  endHijacked() {
+    this.#endsHijacked = true;
+    for (const connection of this.#attachment.open) if (connection.hijackedBy !== null) http1.end(connection);
   }
 
   /** @param {Connection} connection that may have closed: Node calls back then, too */
@@ -412,8 +425,8 @@ class Termination {
   /** @param {unknown} error that somebody's own `close()` has thrown */
   #closeFailed(error) {
     this.failed(error);
-    // It may never say that it has closed.
-    this.perform(native.serverClosed(this.#key));
+    // It may never say that it has closed. If it says so late, that may be in the next termination.
+    if (!this.#hasResolved) this.perform(native.serverClosed(this.#key));
   }
 
   /**
@@ -474,7 +487,8 @@ class Termination {
   #awaitTurn() {
     const turned = () => {
       this.#turning = true;
-      this.perform(native.turned(this.#key));
+      // Until then this termination may have ended, and another one begun: the turn is that one's.
+      this.#attachment.perform(native.turned(this.#key));
       this.#turning = false;
     };
     // Between two immediates the loop polls; before the first one it may not.
@@ -485,7 +499,7 @@ class Termination {
   #resolved() {
     this.#hasResolved = true;
     const outcome = { counts: native.report(this.#key), cut: this.#cut, taskErrors: this.#taskErrors };
-    this.#attachment.terminated();
+    this.#tell(() => this.#attachment.terminated());
     // Test runners look for what a suite has left behind as soon as its last hook has resolved.
     afterTurns(TURNS_OF_RELEASE, () => {
       this.#resolve(this.#failure === null ? outcome : Promise.reject(this.#failure.error));

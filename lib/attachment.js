@@ -175,6 +175,11 @@ class Attachment {
     return new Survey(this, () => {}).statsWhileServing();
   }
 
+  /** How many tasks have not settled. */
+  get tasks() {
+    return native.stats(this.key).tasks;
+  }
+
   /** @param {User} user */
   detach(user) {
     this.users.delete(user);

@@ -29,8 +29,9 @@ function ping({ accepted, session }, ponged) {
   // waits behind each: the GOAWAY would leave between two of them, and nghttp2 ignore the requests in the second one. Another
   // turn reads what waits in the kernel, unless Node has ceased to read, which nobody waits for.
   const heard = () => setImmediate(() => (hasUnread(accepted) ? setImmediate(ponged) : ponged()));
-  // A session refuses to ping when it is closing, or has too many PINGs on the way (`maxOutstandingPings`).
-  if (session === null || session.closed || session.destroyed || !session.ping(heard)) ponged();
+  // It calls back, too, if it refuses since too many PINGs are on the way (`maxOutstandingPings`).
+  if (session === null || session.closed || session.destroyed) ponged();
+  else session.ping(heard);
 }
 
 /**

@@ -134,16 +134,16 @@ class Intake {
     return http === this.#http && wire === this.#wire;
   }
 
-  /** Whether nothing of it was computed, as what TLS adds to a request is. */
-  get isExact() {
-    return this.#request === undefined && !Number.isNaN(this.#http + this.#wire);
-  }
-
   /** Whether that is too little to be a request, besides what has come out of TLS. */
   get isAlmostSilent() {
     const { http, wire } = received(this.#connection);
     const plain = http - this.#http;
     return wire - this.#wire - (plain > 0 ? this.#lengthBelow(plain) : 0) <= OVERLOOKED;
+  }
+
+  /** Whether nothing of it was computed, as what TLS adds to a request is. */
+  get isExact() {
+    return this.#request === undefined && !Number.isNaN(this.#http + this.#wire);
   }
 
   /**

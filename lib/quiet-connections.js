@@ -48,20 +48,23 @@ class QuietConnections {
   /**
    * These are the first, and the array is kept.
    *
-   * Where TLS is in between, it may be holding the beginning of a request of which HTTP knows nothing. Without it Node's
-   * parser knows, and to ask thousands of connections how much they have received takes milliseconds.
-   *
    * @param {(Socket | null)[]} sockets
    * @param {number} size how many there are without the gaps
-   * @param {boolean} isSecure
    */
-  fill(sockets, size, isSecure) {
+  fill(sockets, size) {
     this.#sockets = sockets;
     this.#usedPlaces = sockets.length;
-    this.#received = isSecure
-      ? sockets.map((socket) => socket && { http: receivedOn(socket), wire: receivedOn(socketBelow(socket)) })
-      : null;
     this.size = size;
+  }
+
+  /**
+   * Notes how much has been received on each, where TLS is in between: it may be holding the beginning of a request of which HTTP
+   * knows nothing. Without it Node's parser knows, and to ask thousands of connections for that takes milliseconds.
+   */
+  noteReceived() {
+    this.#received = this.#sockets.map(
+      (socket) => socket && { http: receivedOn(socket), wire: receivedOn(socketBelow(socket)) },
+    );
   }
 
   /** @param {Socket} socket on which nothing has been received */

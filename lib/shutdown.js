@@ -5,7 +5,7 @@ const os = require('node:os');
 const { performance } = require('node:perf_hooks');
 const { inspect } = require('node:util');
 const { createAbortController } = require('./abort-controller');
-const { clearTimeout, setImmediate, setTimeout } = require('./early').timers;
+const { native, timers } = require('./early');
 const { hookTimedOut } = require('./errors');
 const { isExiting } = require('./internals');
 const { leave } = require('./leaving');
@@ -18,6 +18,8 @@ const { describeReport, underWay } = require('./under-way');
 /** @typedef {import('../index').TerminationReport} TerminationReport */
 /** @typedef {import('./shutdown-options').Hook} Hook */
 /** @typedef {import('./shutdown-options').Terminator} Terminator */
+
+const { clearTimeout, setImmediate, setTimeout } = timers;
 
 const GRACEFUL = 0;
 const FORCED = 1;
@@ -111,7 +113,7 @@ class Shutdown {
   }
 
   uninstall() {
-    if (this.#guard !== null) require('./early').native.unguard(this.#guard);
+    if (this.#guard !== null) native.unguard(this.#guard);
     this.#guard = null;
     for (const [event, listener] of this.#listeners) process.removeListener(event, listener);
   }
@@ -303,7 +305,7 @@ class Shutdown {
 
   #enforce() {
     try {
-      this.#enforcement = require('./early').native.enforce(this.#enforcedAfter, this.#lastLine);
+      this.#enforcement = native.enforce(this.#enforcedAfter, this.#lastLine);
     } catch (error) {
       say(`the shutdown is not enforced: ${/** @type {Error} */ (error).message}`);
     }
@@ -314,7 +316,7 @@ class Shutdown {
     const numbers = os.constants.signals;
     const signals = this.#options.signals.flatMap((name) => numbers[name] ?? []);
     try {
-      this.#guard = require('./early').native.guard(signals, this.#enforcedAfter, this.#lastLine);
+      this.#guard = native.guard(signals, this.#enforcedAfter, this.#lastLine);
     } catch (error) {
       debug('signals count from when JavaScript hears of them: %s', /** @type {Error} */ (error).message);
     }
@@ -330,7 +332,7 @@ class Shutdown {
   }
 
   #relent() {
-    if (this.#enforcement !== null) require('./early').native.relent(this.#enforcement);
+    if (this.#enforcement !== null) native.relent(this.#enforcement);
     this.#enforcement = null;
   }
 }

@@ -180,7 +180,9 @@ class Survey {
 
   /** Tells the machine who is there, and what is coming in, when a termination is about to begin. */
   begin() {
-    this.#observe(this.#enterEverybody());
+    const active = this.#enterEverybody();
+    if (this.#transport === Transport.Tls) this.#quiet.noteReceived();
+    this.#observe(active);
   }
 
   /**
@@ -224,7 +226,7 @@ class Survey {
       others[place] = null;
       size -= 1;
     }
-    this.#quiet.fill(others, size, this.#transport === Transport.Tls);
+    this.#quiet.fill(others, size);
   }
 
   /**

@@ -163,7 +163,6 @@ class Termination {
   secured(connection) {
     connection.intake = Intake.fromNow(connection);
     this.perform(native.secured(this.#key, connection.id));
-    this.perform(native.due(this.#key));
   }
 
   /**

@@ -155,7 +155,7 @@ async function allEnded(outcomes) {
  * @returns {TerminationReport}
  */
 function report(outcomes) {
-  const { durationMs, ...counts } = outcomes.map((outcome) => outcome.counts).reduce(sum);
+  const counts = outcomes.map((outcome) => outcome.counts).reduce(sum);
   const rows = outcomes.flatMap((outcome) => outcome.cut.rows);
   const omitted = outcomes.reduce((total, outcome) => total + outcome.cut.omitted, 0);
   return {

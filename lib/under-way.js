@@ -24,7 +24,7 @@ function underWay(terminators) {
   const attachments = [...new Set(terminators.flatMap(attachmentsOf))];
   const heads = attachments.flatMap((attachment) => [...headsOn(attachment)]);
   const halves = attachments.reduce((sum, attachment) => sum + halfReceivedOn(attachment), 0);
-  const tasks = attachments.reduce((sum, attachment) => sum + attachment.stats().tasks, 0);
+  const tasks = attachments.reduce((sum, attachment) => sum + attachment.tasks, 0);
   return [...describeRequests(heads), ...count(halves, 'half-received request'), ...count(tasks, 'task')];
 }
 

@@ -8,6 +8,7 @@ const fs = require('node:fs');
 const path = require('node:path');
 const { platform } = require('../lib/platform');
 const { build } = require('./cargo');
+const { hostTuple } = require('./run');
 
 const OLDEST_GLIBC = { minor: 17, name: '2.17' };
 
@@ -15,7 +16,7 @@ const directory = path.join(__dirname, '..', 'target', 'prebuilt');
 const binary = path.join(directory, `http-terminator-native.${platform()}.node`);
 
 const { library, missing } = buildPortable();
-if (missing) throw new Error('cargo-zigbuild is not on the PATH: pip install -r .ci/tools.txt');
+if (missing) throw new Error('cargo, or cargo-zigbuild (pip install -r .ci/tools.txt), is not on the PATH');
 if (library === undefined) process.exit(1);
 fs.mkdirSync(directory, { recursive: true });
 fs.copyFileSync(library, binary);
@@ -23,7 +24,7 @@ if (platform().endsWith('-gnu')) checkGlibc();
 console.log(path.relative('', binary));
 
 function buildPortable() {
-  const host = execFileSync('rustc', ['--print', 'host-tuple'], { encoding: 'utf8' }).trim();
+  const host = hostTuple();
   // A folder of its own, since cargo builds everything anew for other flags.
   const parameters = ['--target-dir', path.join('target', 'portable'), '--target'];
   if (platform().endsWith('-gnu')) {

@@ -3,11 +3,9 @@
 // The package is not among their dependencies, since their lockfile would have a copy of its version and of its own
 // dependencies, and be out of date after each release. Nothing of theirs is run while installing, nor is the addon built again.
 
-const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
-
-const root = path.join(__dirname, '..');
+const { root, run } = require('./run');
 
 for (const name of process.argv.slice(2)) install(path.join(root, 'examples', name));
 
@@ -17,14 +15,7 @@ function install(directory) {
   const lockfile = fs.readFileSync(path.join(directory, 'package-lock.json'), 'utf8');
   const stamp = path.join(modules, '.installed-lockfile');
   if (fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === lockfile) return;
-  const { error, status } = spawnSync('npm', ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund'], {
-    cwd: directory,
-    // npm is a script on Windows.
-    shell: process.platform === 'win32',
-    stdio: ['ignore', 'inherit', 'inherit'],
-  });
-  if (error !== undefined) throw error;
-  if (status !== 0) process.exit(1);
+  run('npm', ['install', '--no-save', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: directory });
   const link = path.join(modules, 'http-terminator-native');
   fs.rmSync(link, { force: true });
   fs.symlinkSync(root, link, 'junction');

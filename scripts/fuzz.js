@@ -5,8 +5,8 @@
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
+const { hostTuple, root, run } = require('./run');
 
-const root = path.join(__dirname, '..');
 const target = path.join(root, 'target', 'fuzz');
 const TARGETS = ['script', 'gibberish'];
 /** What `cargo fuzz` has the compiler do, but for watching comparisons, which takes two thirds of the time and no script hangs on. */
@@ -25,8 +25,8 @@ if (!(seconds > 0)) {
   process.exit(1);
 }
 
-const [, host] = /** @type {RegExpExecArray} */ (/^host: (.+)$/m.exec(output('rustc', ['-vV'])));
-must('cargo', ['build', '--release', '--locked', '--target', host, '--target-dir', target], {
+const host = hostTuple();
+run('cargo', ['build', '--release', '--locked', '--target', host, '--target-dir', target], {
   cwd: path.join(root, 'fuzz'),
   env: { ...process.env, RUSTFLAGS: COVERAGE },
 });
@@ -73,23 +73,4 @@ function show(binary, file) {
   spawnSync(binary, [file], { env: { ...process.env, RUST_LIBFUZZER_DEBUG_PATH: debug }, stdio: 'ignore' });
   console.error(`\n${file} is:`);
   console.error(fs.existsSync(debug) ? fs.readFileSync(debug, 'utf8') : 'not to be read');
-}
-
-/**
- * @param {string} command
- * @param {string[]} parameters
- */
-function output(command, parameters) {
-  return spawnSync(command, parameters, { encoding: 'utf8' }).stdout;
-}
-
-/**
- * @param {string} command
- * @param {string[]} parameters
- * @param {import('node:child_process').SpawnSyncOptions} options
- */
-function must(command, parameters, options) {
-  const { status, error } = spawnSync(command, parameters, { stdio: 'inherit', ...options });
-  if (error !== undefined) throw error;
-  if (status !== 0) process.exit(1);
 }

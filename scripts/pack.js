@@ -7,11 +7,11 @@
 // BINARIES holds a `http-terminator-native.PLATFORM.node` for each platform, and OUT gets the tarballs. Without a list
 // of platforms every supported one must be there.
 
-const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { packageOf } = require('../lib/platform');
+const { output, run } = require('./run');
 
 /** npm installs a package only where these agree. */
 const PLATFORMS = {
@@ -75,7 +75,7 @@ function packBinary(platform, binaries, work, out) {
 function packMain(platforms, work, out) {
   // What npm takes into the package as it is in the repository, with a package.json of its own.
   const tarball = npmPack(root, work);
-  run('tar', ['-xzf', path.basename(tarball)], work);
+  run('tar', ['-xzf', path.basename(tarball)], { cwd: work });
   const directory = path.join(work, 'package');
   const { version, devDependencies, scripts, ...published } = manifest();
   const optionalDependencies = Object.fromEntries(platforms.map((platform) => [packageOf(platform), version]));
@@ -105,22 +105,10 @@ function write(directory, contents) {
  * @returns {string} the tarball
  */
 function npmPack(directory, out) {
-  const name = run('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', path.resolve(out)], directory);
+  const name = output('npm', ['pack', '--silent', '--ignore-scripts', '--pack-destination', path.resolve(out)], {
+    cwd: directory,
+  });
   return path.join(out, name);
-}
-
-/**
- * @param {string} command
- * @param {string[]} parameters
- * @param {string} cwd
- */
-function run(command, parameters, cwd) {
-  // On Windows npm is a script, which only a shell runs.
-  const shell = process.platform === 'win32' && command === 'npm';
-  const { error, status, stdout, stderr } = spawnSync(command, parameters, { cwd, encoding: 'utf8', shell });
-  if (error !== undefined) throw error;
-  if (status !== 0) throw new Error(`${command} ${parameters.join(' ')} ended with ${status}: ${stderr}`);
-  return stdout.trim();
 }
 
 if (require.main === module) {

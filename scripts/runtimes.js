@@ -3,8 +3,8 @@
 const { spawnSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
+const { root, run: runToEnd } = require('./run');
 
-const root = path.join(__dirname, '..');
 const TESTS = '__test__/http1.test.js';
 /**
  * @typedef {object} Runtime
@@ -107,11 +107,7 @@ for (const { name, specifier, program, run, excepted } of runtimes) {
   const directory = path.join(root, 'target', 'runtimes', name);
   fs.mkdirSync(directory, { recursive: true });
   fs.writeFileSync(path.join(directory, 'package.json'), '{ "private": true }\n');
-  const { status } = spawnSync('npm', ['install', '--no-audit', '--no-fund', '--silent', specifier], {
-    cwd: directory,
-    stdio: 'inherit',
-  });
-  if (status !== 0) throw new Error(`npm could not install ${specifier}`);
+  runToEnd('npm', ['install', '--no-audit', '--no-fund', '--silent', specifier], { cwd: directory });
   const cases = run(path.join(directory, 'node_modules', program), excepted);
   for (const test of cases) names.add(test.name);
   const expected = cases.filter((test) => !excepted.some((pattern) => pattern.test(test.name)));

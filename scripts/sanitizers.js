@@ -7,16 +7,14 @@
 
 const { spawnSync } = require('node:child_process');
 const path = require('node:path');
+const { hostTuple, output, run } = require('./run');
 
-const root = path.join(__dirname, '..');
 const SKIPPED = ['--skip', 'drain::'];
 
 if (process.platform !== 'linux') {
   console.error('The sanitizers are set up for Linux only.');
   process.exit(1);
 }
-
-const [, host] = /** @type {RegExpExecArray} */ (/^host: (.+)$/m.exec(run('rustc', ['-vV'], { stdio: 'pipe' })));
 
 console.log('\nAddressSanitizer');
 // A nightly toolchain if there is one; otherwise the stable one is told to take its flags.
@@ -25,7 +23,16 @@ run(
   'cargo',
   [
     ...(isNightly ? ['+nightly'] : []),
-    ...['test', '--locked', '--target', host, '--target-dir', path.join('target', 'sanitizers'), '--', ...SKIPPED],
+    ...[
+      'test',
+      '--locked',
+      '--target',
+      hostTuple(),
+      '--target-dir',
+      path.join('target', 'sanitizers'),
+      '--',
+      ...SKIPPED,
+    ],
   ],
   {
     env: {
@@ -38,9 +45,7 @@ run(
 );
 
 console.log('\nvalgrind');
-const built = run('cargo', ['test', '--locked', '--no-run', '--message-format=json'], {
-  stdio: ['ignore', 'pipe', 'inherit'],
-});
+const built = output('cargo', ['test', '--locked', '--no-run', '--message-format=json']);
 const messages = built.split('\n').filter((line) => line.startsWith('{'));
 const tests = messages.map((line) => JSON.parse(line)).find(({ profile, executable }) => profile?.test && executable);
 run('valgrind', [
@@ -54,25 +59,3 @@ run('valgrind', [
   // It runs one thread at a time anyway, and what one test starts takes long enough to be seen by another.
   '--test-threads=1',
 ]);
-
-/**
- * @param {string} command
- * @param {string[]} parameters
- * @param {import('node:child_process').SpawnSyncOptions} [options]
- * @returns {string} what it wrote, if that is piped
- */
-function run(command, parameters, options) {
-  const { status, error, stdout } = spawnSync(command, parameters, {
-    cwd: root,
-    stdio: 'inherit',
-    encoding: 'utf8',
-    maxBuffer: 1 << 28,
-    ...options,
-  });
-  if (error !== undefined) throw error;
-  if (status !== 0) {
-    console.error(`${command} ${parameters.join(' ')} ended with ${status}`);
-    process.exit(1);
-  }
-  return String(stdout ?? '');
-}

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::sync::{Mutex, global, lock};
 
 /// A hold on the alarm thread: it runs as long as anybody has one.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct AlarmClock {
     thread: Arc<Thread>,
 }

@@ -91,7 +91,7 @@ impl From<Transport> for drain::Transport {
 }
 
 /// What is open at a moment.
-#[napi(object)]
+#[napi(object, object_from_js = false)]
 pub struct Stats {
     /// All connections.
     pub connections: u32,
@@ -121,7 +121,7 @@ pub fn expects_requests(key: u32) -> Result<bool> {
 }
 
 /// The counts of the last termination.
-#[napi(object)]
+#[napi(object, object_from_js = false)]
 pub struct Report {
     /// Whether everything ended by itself.
     pub graceful: bool,

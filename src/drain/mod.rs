@@ -600,12 +600,10 @@ impl Drain {
         }
         self.drain_if_due(now);
         self.resolve_if_done(now);
-        if self.half_time.is_some_and(|half_time| half_time <= now) {
-            self.half_time = None;
+        if self.half_time.take_if(|half_time| *half_time <= now).is_some() {
             self.actions.push_back(Action::Announce(Milestone::HalfTime));
         }
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            self.deadline = None;
+        if self.deadline.take_if(|deadline| *deadline <= now).is_some() {
             self.last_turn = true;
             self.await_turn();
         }

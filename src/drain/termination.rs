@@ -126,11 +126,8 @@ impl Drain {
 
     /// The end of the delay, if it has come.
     pub(super) fn drain_if_due(&mut self, now: Instant) {
-        if self.phase != Phase::Delaying || self.delayed_until.is_none_or(|until| until > now) {
-            return;
-        }
+        let Some(due) = self.delayed_until.take_if(|until| *until <= now) else { return };
         self.phase = Phase::Reading;
-        let due = self.delayed_until.take().unwrap_or(now);
         self.due = Some(due);
         self.was_loaded = self.is_loaded(due);
         self.actions.push_back(Action::Announce(Milestone::Draining));

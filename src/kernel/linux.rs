@@ -14,6 +14,7 @@ use std::path::Path;
 
 use socket2::{Protocol, SockFilter, Socket, Type};
 
+use super::unix::{duplicated, look};
 pub use round_trip::round_trip;
 
 /// Lets pass what is not a SYN.
@@ -226,28 +227,13 @@ impl Drop for Listener {
 }
 
 fn duplicate(descriptor: RawFd) -> io::Result<Socket> {
-    // Not among the first three numbers, which mean something to many programs.
-    const LOWEST: RawFd = 3;
-    look(descriptor, |borrowed| Ok(rustix::io::fcntl_dupfd_cloexec(borrowed, LOWEST)?))
-        .map(Socket::from)
-        .map_err(failed("fcntl(F_DUPFD_CLOEXEC)"))
+    duplicated(descriptor).map(Socket::from).map_err(failed("fcntl(F_DUPFD_CLOEXEC)"))
 }
 
 fn identity(descriptor: RawFd) -> io::Result<Identity> {
     look(descriptor, |borrowed| Ok(rustix::fs::fstat(borrowed)?))
         .map(|stat| Identity { device: stat.st_dev, inode: stat.st_ino })
         .map_err(failed("fstat"))
-}
-
-/// `at` must do nothing that could change what the descriptor names: the number may be wrong.
-fn look<T>(descriptor: RawFd, at: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
-    if descriptor < 0 {
-        return Err(rustix::io::Errno::BADF.into());
-    }
-    // SAFETY: it is not -1. It is used for the one system call in `at`, which fails if the number names nothing open
-    // and only looks at or duplicates what it names otherwise; so it need not be ours, nor stay open.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    at(borrowed)
 }
 
 fn is_tcp_listener_at(socket: &Socket, local: SocketAddr) -> io::Result<bool> {

@@ -67,14 +67,22 @@ pub fn reset_at_close(descriptor: i32) -> io::Result<()> {
     SockRef::from(&duplicated(descriptor)?).set_linger(Some(Duration::ZERO))
 }
 
-fn duplicated(descriptor: i32) -> io::Result<OwnedFd> {
+pub(super) fn duplicated(descriptor: RawFd) -> io::Result<OwnedFd> {
+    // Not among the first three numbers, which mean something to many programs.
+    const LOWEST: RawFd = 3;
+    look(descriptor, |borrowed| Ok(fcntl_dupfd_cloexec(borrowed, LOWEST)?))
+}
+
+/// `at` must do nothing that could change what the descriptor names: the number may be wrong.
+pub(super) fn look<T>(descriptor: RawFd, at: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
     if descriptor < 0 {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    // SAFETY: it is not -1. To duplicate it neither changes, reads from nor closes what it names, whatever that is; see
-    // the module's documentation.
+    // SAFETY: it is not -1. It is used for the one system call in `at`, which fails if the number names nothing open
+    // and only looks at or duplicates what it names otherwise; so it need not be ours, nor stay open. See the module's
+    // documentation.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    Ok(fcntl_dupfd_cloexec(borrowed, 0)?)
+    at(borrowed)
 }
 
 /// What `poll` tells when the peer has ended its side. Readable alone means bytes then.

@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use super::{look, tcp_info};
+use super::tcp_info;
+use crate::kernel::unix::look;
 
 /// How long it takes at least until what is sent on this connection is acknowledged: the least that TCP has measured in the last
 /// minutes.

@@ -5,10 +5,9 @@
 
 use std::io::{self, PipeReader, PipeWriter, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::{SA_RESETHAND, SA_SIGINFO, SIG_DFL, SIG_IGN, c_int, sigaction};
 
@@ -20,10 +19,7 @@ const SIGNALS: usize = 65;
 /// which would then call it, for ever.
 static BEFORE: [AtomicUsize; SIGNALS] = [const { AtomicUsize::new(0) }; SIGNALS];
 
-/// Where to write what comes, or -1. Its owner is below.
-static DESCRIPTOR: AtomicI32 = AtomicI32::new(-1);
-
-/// Open for as long as the process lives.
+/// Where to write what comes. Open for as long as the process lives.
 static WRITER: OnceLock<PipeWriter> = OnceLock::new();
 
 /// The signals that come, in their order.
@@ -42,9 +38,7 @@ impl Signals {
         let (reader, writer) = io::pipe()?;
         // A handler must never wait.
         rustix::io::ioctl_fionbio(&writer, true)?;
-        let descriptor = writer.as_raw_fd();
         WRITER.set(writer).map_err(|_| io::Error::from(io::ErrorKind::AlreadyExists))?;
-        DESCRIPTOR.store(descriptor, Ordering::SeqCst);
         Ok(Self { reader })
     }
 
@@ -110,10 +104,8 @@ fn place(signal: i32) -> io::Result<&'static AtomicUsize> {
 /// Runs on any thread, between any two of its instructions: it may take no lock and no memory.
 extern "C" fn heard(signal: c_int) {
     let Ok(before) = place(signal) else { return };
-    let (descriptor, number) = (DESCRIPTOR.load(Ordering::SeqCst), u8::try_from(signal));
-    if let (0.., Ok(number)) = (descriptor, number) {
-        // SAFETY: it is open, since its owner is never dropped, and not -1.
-        let writer = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    // `OnceLock::get` never blocks, as its documentation says, so this may be called here.
+    if let (Some(writer), Ok(number)) = (WRITER.get(), u8::try_from(signal)) {
         // On some machines rustix goes through libc, and whoever was interrupted may be about to read `errno`.
         // SAFETY: this thread has an `errno` for as long as it runs.
         let (errno, interrupted) = unsafe { (libc::__errno_location(), *libc::__errno_location()) };

@@ -135,9 +135,9 @@ export interface HttpTerminator {
    * does not listen, the connections that are left are ended, and a `listen()` that is under way is taken back. If a termination
    * by another terminator of the same server is running, this joins it, and the earlier deadline counts.
    *
-   * The promise rejects only if the operating system has no thread left to keep the deadline, with its code (`EAGAIN`), in
-   * which case nothing has begun; or, after the rest has ended, with what the server's own `close()`, a method of a WebSocket
-   * client or a response's `setHeader()` throws.
+   * The promise rejects only if the operating system has no thread left to keep the deadline, with its code (`EAGAIN`), or with
+   * what a `newListener` of the server throws, in which cases nothing has begun; or, after the rest has ended, with what the
+   * server's own `close()`, a method of a WebSocket client, a response's `setHeader()` or a `removeListener` throws.
    *
    * @example
    * afterAll(() => terminator.terminate());

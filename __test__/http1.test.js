@@ -735,6 +735,7 @@ for (const transport of transports) {
 
       const whole = (text) => [text];
       const headAndBody = (text) => text.split(/(?<=\r\n\r\n)/);
+      const halfHeads = (text) => [text.slice(0, 20), text.slice(20)];
       for (const [how, handler] of [
         ['in the same tick', answerAtOnce],
         ['in the next tick', (request, response) => process.nextTick(answerAtOnce, request, response)],
@@ -755,6 +756,7 @@ for (const transport of transports) {
           ['larger ones', { headers: { Field: 'x'.repeat(200) } }, whole],
           ['chunked ones', chunked, whole],
           ['ones with a length and their bodies', sized, headAndBody],
+          ['halves of their heads', {}, halfHeads],
         ]) {
           // Over TLS each has a record of its own.
           it(`are answered by handlers that answer at once, when they wait in the kernel, ${what} one by one, ${how}`, async (test) => {
@@ -770,6 +772,22 @@ for (const transport of transports) {
           });
         }
       }
+
+      // Over TLS, the last one may be told that the connection stays open: nobody has counted the records of its head.
+      it('are answered by handlers that answer at once, when they wait in the kernel, their heads line by line', async (test) => {
+        const { server, terminator } = await serve(test, transport, answerAtOnce);
+        const client = await remoteClient(test, transport, server);
+        const paths = ['/1', '/2', '/3', '/4', '/5'];
+        client.writeWhileBlocked(paths.flatMap((each) => requestText(each).split(/(?<=\r\n)/)));
+        const report = await terminator.terminate();
+        const { how: end, answers } = await client.ended();
+        assert.equal(end, 'FIN');
+        assert.deepEqual(
+          answers.map(({ body }) => body),
+          paths.map((each) => `answer to ${each}`),
+        );
+        assert.equal(report.requests.cut, 0);
+      });
 
       it('are answered by handlers that answer at once, when they wait in the kernel, with more fields than are looked at', async (test) => {
         const { client, server, terminator } = await connectAndAsk(test, transport, answerAtOnce);

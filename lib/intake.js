@@ -37,8 +37,6 @@ class Intake {
   #headEnd = Number.NaN;
   /** @type {Records | null} null if there is no TLS in between */
   #records;
-  /** Whether it has sent a request before the one before was answered. */
-  #isPipelining = false;
   /** What was read last, as latin1, and how much had been received then: to ask Node for it is to copy it. */
   #input = '';
   #inputEnd = Number.NaN;
@@ -166,23 +164,20 @@ class Intake {
     this.#request = request;
     this.#headEnd = headEnd;
     this.#isAmidHead = false;
-    this.#isPipelining ||= isPipelined;
     // Each record is to be seen, also those behind which nobody asks.
     const isMoreBelow = this.isMoreBelow(Math.max(0, end - http));
     return Number.isNaN(end) ? isPipelined : http > end || isMoreBelow;
   }
 
   /**
-   * Whether the next request may have been received, but not yet decrypted. Where nobody has seen every record that has been
-   * handed out, as when a body has come, that is taken to be so for a client that has pipelined already.
+   * Whether the next request may have been received, but not yet decrypted.
    *
    * @param {number} awaited how much of the last request is still to be handed out
    */
   isMoreBelow(awaited = 0) {
     if (this.#records === null) return false;
     const now = received(this.#connection);
-    const isMore = this.#records.isMore(now, this.#inputUpTo(now.http).length, awaited);
-    return isMore && (this.#records.areAllSeen || this.#isPipelining);
+    return this.#records.isMore(now, this.#inputUpTo(now.http).length, awaited);
   }
 
   /**

@@ -17,8 +17,6 @@ class Records {
   #wire;
   /** @type {number | undefined} what TLS adds to each, when it was first asked for: most connections send nothing more */
   #overhead;
-  /** Whether the number of the records in which it came is certain. */
-  areAllSeen = true;
 
   /**
    * @param {import('node:net').Socket} socket
@@ -40,9 +38,9 @@ class Records {
   isMore({ http, wire }, last, awaited) {
     const plain = http - this.#http;
     if (plain > 0) {
-      // What was handed out last is one record.
+      // What was handed out last is one record. What came before it, as the beginning of a head or a body, came in one or more,
+      // and nobody has counted them. If there were more, there seems to be more than there is, which loses nothing.
       const before = plain - Math.min(plain, last);
-      this.areAllSeen &&= last > 0 && before === 0;
       this.#wire += this.lengthOf(before) + this.lengthOf(plain - before);
       this.#http = http;
     }

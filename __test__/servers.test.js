@@ -50,6 +50,23 @@ describe('several servers', () => {
     assert.ok(servers.every((server) => !server.listening));
   });
 
+  it('are told of in one report only, also when some have listened again', async (test) => {
+    const { handler, arrived } = gatedHandler();
+    const servers = [http.createServer(handler), http.createServer(handler)];
+    const terminator = createHttpTerminator({ server: servers, httpResponseTimeout: 0 });
+    test.after(() => servers.forEach(closeEverything));
+    for (const server of servers) await once(server.listen(0, '127.0.0.1'), 'listening');
+    const client = await connect(plain, servers[1]);
+    await client.write(requestText('/never'));
+    await arrived('/never');
+    assert.equal((await terminator.terminate()).requests.cut, 1);
+    await once(servers[0].listen(0, '127.0.0.1'), 'listening');
+    const report = await terminator.terminate();
+    assert.equal(report.graceful, true);
+    assert.deepEqual([report.requests.cut, report.cut], [0, []]);
+    assert.equal(await terminator.terminate(), report);
+  });
+
   it('have one deadline', async (test) => {
     const { handler, arrived } = gatedHandler();
     const servers = [http.createServer(handler), http.createServer(handler)];
@@ -177,6 +194,32 @@ describe('a tunnel of one server, at the end of which is another one of the proc
     });
   }
 });
+
+for (const [which, serversOf] of [
+  ['with it', (outer, inner) => [outer, inner]],
+  ['without it, within the deadline', (outer) => outer],
+]) {
+  it(`a server of node:net that hands its sockets to one of HTTP, ${which}, leaves it a request on a connection that was used before`, async (test) => {
+    const { handler, arrived, open } = gatedHandler();
+    const inner = http.createServer({ keepAliveTimeout: 60_000 }, handler);
+    const outer = net.createServer((socket) => inner.emit('connection', socket));
+    const terminator = createHttpTerminator({ server: serversOf(outer, inner), httpResponseTimeout: 300_000 });
+    test.after(() => inner.closeAllConnections());
+    await once(outer.listen(0, '127.0.0.1'), 'listening');
+    const client = new Client(net.connect({ ...addressOf(outer), allowHalfOpen: true }));
+    await client.write(requestText());
+    await client.until(/answer to/);
+    await client.write(requestText('/slow'));
+    await arrived('/slow');
+    const terminated = terminator.terminate();
+    for (let turns = 0; turns < 5; turns += 1) await turn();
+    open('/slow');
+    await client.until(/answer to \/slow/);
+    client.socket.end();
+    assert.equal(await client.ended, 'FIN');
+    assert.equal((await terminated).graceful, true);
+  });
+}
 
 it('a server of node:net that hands its sockets to one of HTTP leaves their requests to that', async (test) => {
   const { handler, arrived, open } = gatedHandler();

@@ -4,6 +4,7 @@ const { Arriving } = require('./early').native;
 const { activeSockets, isParsed, responseOn } = require('./internals');
 const { Intake } = require('./intake');
 const { hasReceived } = require('./received');
+const { attachments } = require('./registry');
 const { isFollowed } = require('./requests');
 const { hasUnread } = require('./unread');
 
@@ -63,8 +64,19 @@ function isReceiving({ accepted, attachment, socket, newest }, active) {
   // In the middle of a handshake.
   if (attachment.isSecure && socket === accepted) return true;
   // What is no HTTP has no end that could be known, unless it is handed on to a server that speaks it.
-  if (!attachment.speaksHttp && !isParsed(socket)) return true;
+  if (!attachment.speaksHttp) return !isParsed(socket) || isBusyElsewhere(socket);
   return active === undefined ? newest === null && isUnanswered(socket) : active.has(socket) || !isParsed(socket);
+}
+
+/**
+ * Whether a request is under way on a socket that was handed on to another server, or that one is followed, too: then it is for
+ * that to end what is idle.
+ *
+ * @param {Socket} socket
+ */
+function isBusyElsewhere(socket) {
+  const { server } = /** @type {{ server?: import('node:net').Server }} */ (/** @type {unknown} */ (socket));
+  return (server !== undefined && attachments.has(server)) || Boolean(responseOn(socket)) || isUnanswered(socket);
 }
 
 /**

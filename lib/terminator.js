@@ -46,7 +46,7 @@ function createHttpTerminator(options) {
   const { servers, webSocketServers, webSocketCloseCode, ...times } = parseOptions(options);
   /** @type {AbortController | null} */
   let controller = null;
-  /** @type {{ outcomes: Promise<Outcome>[], report: Promise<TerminationReport> } | null} */
+  /** @type {{ outcomes: Promise<Outcome>[], report: Promise<TerminationReport>, hasEnded: boolean } | null} */
   let termination = null;
   /** @type {(() => void) | null} undoes what closes WebSocket clients that are still to come */
   let closesComing = null;
@@ -108,8 +108,14 @@ function createHttpTerminator(options) {
   function terminate() {
     const outcomes = attachments().map((attachment) => attachment.terminate(plan));
     const known = termination?.outcomes.every((outcome, index) => outcome === outcomes[index]);
-    if (termination === null || !known) termination = { outcomes, report: allEnded(outcomes).then(report) };
-    return termination.report;
+    if (termination !== null && known) return termination.report;
+    // What an earlier report has told, of servers that have not listened since, is no part of this one.
+    const told = termination?.hasEnded ? termination.outcomes : [];
+    const ended = allEnded(outcomes.filter((outcome) => !told.includes(outcome)));
+    const begun = { outcomes, report: ended.then(report), hasEnded: false };
+    ended.finally(() => (begun.hasEnded = true)).catch(() => {});
+    termination = begun;
+    return begun.report;
   }
 
   /** @param {unknown} task */

@@ -7,7 +7,7 @@ const { Duplex } = require('node:stream');
 const { describe, it } = require('node:test');
 const tls = require('node:tls');
 const { addressOf, Client, requestText } = require('./support/client');
-const { gate, gatedHandler, serve } = require('./support/server');
+const { gate, gatedHandler, serve, turn } = require('./support/server');
 const { transports, trust } = require('./support/transports');
 
 const https = transports.find(({ name }) => name === 'https');
@@ -111,6 +111,33 @@ describe('below TLS', () => {
   });
 });
 
+describe('half a record that has come below TLS before a termination', () => {
+  for (const [what, clientOf, before] of [
+    ['was used', idleClient, 1],
+    ['was never used', unusedClient, 0],
+  ]) {
+    for (const length of [5, 40, 200]) {
+      it(`is waited for on a connection that ${what}, ${length} bytes of it, and its request is served`, async (test) => {
+        const { server, terminator } = await serve(test, https, gatedHandler().handler);
+        const accepted = once(server, 'connection');
+        const [{ client, split }, other] = [await clientOf(server), await idleClient(server)];
+        const [serverSocket] = await accepted;
+        const { bytesRead } = serverSocket;
+        const rest = split(length);
+        client.write(requestText('/', { headers: { Long: 'x'.repeat(500) } }));
+        while (serverSocket.bytesRead < bytesRead + length) await turn();
+        const terminated = terminator.terminate();
+        // The other one shows that its time is over.
+        assert.equal(await other.client.ended, 'FIN');
+        rest();
+        assert.equal(await client.ended, 'FIN');
+        assert.equal(client.answers[before].headers.connection, 'close');
+        assert.deepEqual((await terminated).requests, { completed: 0, late: 1, cut: 0 });
+      });
+    }
+  }
+});
+
 describe('half a record that comes below TLS during a termination', () => {
   for (const keepAliveDrainTimeout of [0, 100]) {
     for (const length of [5, 40, 200]) {
@@ -134,6 +161,17 @@ describe('half a record that comes below TLS during a termination', () => {
 
 /** A client that has been answered once. The next record can be split: its rest leaves when that is called. */
 async function idleClient(server) {
+  const idle = await unusedClient(server);
+  await idle.client.write(requestText());
+  await idle.client.until(/answer to/);
+  // TLS tells a turn later that the answer has been written.
+  await turn();
+  return idle;
+}
+
+/** The same, but it has sent nothing, and the server knows that the handshake has ended. */
+async function unusedClient(server) {
+  const secured = once(server, 'secureConnection');
   const socket = net.connect(addressOf(server));
   let length = Number.POSITIVE_INFINITY;
   let rest = null;
@@ -147,8 +185,7 @@ async function idleClient(server) {
   });
   socket.on('data', (data) => tap.push(data)).on('end', () => tap.push(null));
   const client = new Client(tls.connect({ ...trust, socket: tap }));
-  await client.write(requestText());
-  await client.until(/answer to/);
+  await secured;
   return {
     client,
     split(at) {

@@ -4,6 +4,7 @@ const { performance } = require('node:perf_hooks');
 const { isFar } = require('./distance');
 const { native } = require('./early');
 const { acceptedSockets, endsOf, httpSockets, listsConnections, socketBelow } = require('./internals');
+const { noteHandedOut } = require('./records');
 const { attachments } = require('./registry');
 const {
   adoptRequests,
@@ -413,7 +414,9 @@ class Attachment {
     this.connections.set(socket, connection);
     this.#adoptSession(connection);
     this.#termination?.secured(connection);
-    if (this.#termination === null && this.#isListed && connection.session === null) this.forget(connection);
+    if (this.#termination !== null || connection.session !== null) return;
+    noteHandedOut(socket);
+    if (this.#isListed) this.forget(connection);
   };
 
   /**

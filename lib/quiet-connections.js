@@ -1,8 +1,8 @@
 // The idle connections that the machine knows by their number only: there may be thousands, and nothing is under way
 // on them.
 
-const { socketBelow } = require('./internals');
-const { hasReceived, receivedOn } = require('./received');
+const { hasReceived } = require('./received');
+const { handedOutOn } = require('./records');
 const { LOOKED_AT_TOGETHER, unreadAmong } = require('./unread');
 
 /** @typedef {import('node:net').Socket} Socket */
@@ -58,13 +58,11 @@ class QuietConnections {
   }
 
   /**
-   * Notes how much has been received on each, where TLS is in between: it may be holding the beginning of a request of which HTTP
+   * Notes how much has been handed out on each, where TLS is in between: it may be holding the beginning of a request of which HTTP
    * knows nothing. Without it Node's parser knows, and to ask thousands of connections for that takes milliseconds.
    */
   noteReceived() {
-    this.#received = this.#sockets.map(
-      (socket) => socket && { http: receivedOn(socket), wire: receivedOn(socketBelow(socket)) },
-    );
+    this.#received = this.#sockets.map((socket) => socket && handedOutOn(socket));
   }
 
   /** @param {Socket} socket on which nothing has been received */

@@ -1,6 +1,10 @@
 // What TLS has received and not handed out yet. It hands out record by record, each in a call of its own, and nothing tells
 // whether another one follows. But how much has been received on the socket below does.
 
+const { socketBelow } = require('./internals');
+const { receivedOn } = require('./received');
+
+/** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:tls').TLSSocket} TLSSocket */
 /** @typedef {import('./received').Received} Received */
 
@@ -9,6 +13,14 @@ const RECORD_AT_MOST = 2 ** 14;
 
 /** `GET / HTTP/1.0` and an empty line. What else a client may send in between is shorter: an alert, or a KeyUpdate. */
 const SHORTEST_REQUEST = 18;
+
+/**
+ * What had been received on connections when it had just been handed out: at the beginning of the last request, or at the end of the
+ * handshake.
+ *
+ * @type {WeakMap<Socket, Received>}
+ */
+const handedOut = new WeakMap();
 
 class Records {
   #socket;
@@ -71,4 +83,29 @@ function overheadOf(socket) {
   return /CHACHA20/.test(cipher) ? 21 : 42;
 }
 
+/** @param {Socket} socket over TLS, which has handed out all that it had, as far as is known */
+function noteHandedOut(socket) {
+  handedOut.set(socket, receivedOver(socket));
+}
+
+/**
+ * How much of what has been received over TLS has been handed out. What has come behind it is the beginning of a record, as of a
+ * head that is longer than a segment of TCP. Where a body has been handed out since it was noted, nobody knows, and everything counts.
+ *
+ * @param {Socket} socket
+ * @returns {Received}
+ */
+function handedOutOn(socket) {
+  const noted = handedOut.get(socket);
+  const now = receivedOver(socket);
+  return noted !== undefined && noted.http === now.http ? noted : now;
+}
+
+/** @param {Socket} socket */
+function receivedOver(socket) {
+  return { http: receivedOn(socket), wire: receivedOn(socketBelow(socket)) };
+}
+
+exports.handedOutOn = handedOutOn;
+exports.noteHandedOut = noteHandedOut;
 exports.Records = Records;

@@ -12,6 +12,7 @@
 const diagnosticsChannel = require('node:diagnostics_channel');
 const { performance } = require('node:perf_hooks');
 const { hasHeadLeft, isToUpgrade, parserOn, requestComingInOn, responseOn } = require('./internals');
+const { noteHandedOut } = require('./records');
 const { attachments } = require('./registry');
 
 /** @typedef {import('node:net').Server} Server */
@@ -190,6 +191,7 @@ function start({ server, socket, response }) {
   } else {
     queue(socket, current, new Request(response, now));
   }
+  if (attachment.isSecure) noteHandedOut(socket);
   attachment.requestStarted(socket, response, now);
 }
 

@@ -15,6 +15,7 @@ const {
 } = require('./internals');
 const { QuietConnections } = require('./quiet-connections');
 const { hasReceived } = require('./received');
+const { handedOutOn } = require('./records');
 const { isReceiving, isUnanswered } = require('./receiving');
 const { requestsOn, rhythmOn } = require('./requests');
 const { unreadInKernel, unreadOf } = require('./unread');
@@ -333,6 +334,8 @@ class Survey {
       connection.intake = Intake.fromBeginning(connection);
     } else if (isHalf && active?.has(socket)) {
       connection.intake = Intake.amidHead(connection);
+    } else if (socket !== connection.accepted && connection.intake === null && connection.counter === null) {
+      connection.intake = new Intake(connection, handedOutOn(socket));
     } else if (socket === connection.accepted || !connection.intake?.isExact) {
       connection.intake = Intake.fromNow(connection);
     }

@@ -285,7 +285,7 @@ class Attachment {
     this.#termination = null;
     this.isReopened = false;
     unwatchAnswers();
-    this.abandonTasks();
+    this.#tasks.clear();
     this.#hasAbandonedTasks = false;
     // Code of others is called by each step, and what that throws must not keep the next ones from being taken.
     const errors = [...this.users].flatMap((user) => errorsOf(() => user.terminationEnded()));

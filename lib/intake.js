@@ -4,7 +4,7 @@
 const { native } = require('./early');
 const { inputOn } = require('./internals');
 const { receivedOn } = require('./received');
-const { Records } = require('./records');
+const { handedOutOn, Records } = require('./records');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */
@@ -63,6 +63,17 @@ class Intake {
    */
   static fromNow(connection) {
     return new Intake(connection, received(connection));
+  }
+
+  /**
+   * Everything is accounted for that has been received so far, but for the beginning of a record that TLS keeps to itself.
+   *
+   * @param {Connection} connection
+   */
+  static fromHandedOut(connection) {
+    const { accepted, counter, socket } = connection;
+    if (socket === accepted || counter !== null) return Intake.fromNow(connection);
+    return new Intake(connection, handedOutOn(socket));
   }
 
   /**

@@ -18,7 +18,7 @@ class QuietConnections {
   #sockets = [];
   /** How many places there are before those of the ones that were never used. */
   #usedPlaces = 0;
-  /** @type {(Received | null)[] | null} what had been received on each at the beginning, where TLS is in between */
+  /** @type {(Received | null)[] | null} what had been handed out on each at the beginning, where TLS is in between */
   #received = null;
   /**
    * Where each is. Most terminations never ask, and to find that out for thousands takes a while.
@@ -61,7 +61,7 @@ class QuietConnections {
    * Notes how much has been handed out on each, where TLS is in between: it may be holding the beginning of a request of which HTTP
    * knows nothing. Without it Node's parser knows, and to ask thousands of connections for that takes milliseconds.
    */
-  noteReceived() {
+  noteHandedOut() {
     this.#received = this.#sockets.map((socket) => socket && handedOutOn(socket));
   }
 
@@ -78,7 +78,7 @@ class QuietConnections {
 
   /**
    * @param {Socket} socket that is one of them
-   * @returns {Received | null} what had been received at the beginning, where TLS is in between
+   * @returns {Received | null} what had been handed out at the beginning, where TLS is in between
    */
   delete(socket) {
     const place = /** @type {number} */ (this.#placeOf(socket));

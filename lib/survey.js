@@ -15,7 +15,6 @@ const {
 } = require('./internals');
 const { QuietConnections } = require('./quiet-connections');
 const { hasReceived } = require('./received');
-const { handedOutOn } = require('./records');
 const { isReceiving, isUnanswered } = require('./receiving');
 const { requestsOn, rhythmOn } = require('./requests');
 const { unreadInKernel, unreadOf } = require('./unread');
@@ -182,7 +181,7 @@ class Survey {
   /** Tells the machine who is there, and what is coming in, when a termination is about to begin. */
   begin() {
     const active = this.#enterEverybody();
-    if (this.#transport === Transport.Tls) this.#quiet.noteReceived();
+    if (this.#transport === Transport.Tls) this.#quiet.noteHandedOut();
     this.#observe(active);
   }
 
@@ -334,9 +333,9 @@ class Survey {
       connection.intake = Intake.fromBeginning(connection);
     } else if (isHalf && active?.has(socket)) {
       connection.intake = Intake.amidHead(connection);
-    } else if (socket !== connection.accepted && connection.intake === null && connection.counter === null) {
-      connection.intake = new Intake(connection, handedOutOn(socket));
-    } else if (socket === connection.accepted || !connection.intake?.isExact) {
+    } else if (connection.intake === null) {
+      connection.intake = Intake.fromHandedOut(connection);
+    } else if (socket === connection.accepted || !connection.intake.isExact) {
       connection.intake = Intake.fromNow(connection);
     }
     // Otherwise TLS may have received the beginning of a record since there is an account, and shows nothing of it yet.

@@ -46,8 +46,10 @@ function createHttpTerminator(options) {
   const { servers, webSocketServers, webSocketCloseCode, ...times } = parseOptions(options);
   /** @type {AbortController | null} */
   let controller = null;
-  /** @type {{ outcomes: Promise<Outcome>[], report: Promise<TerminationReport>, hasEnded: boolean } | null} */
+  /** @type {{ outcomes: Promise<Outcome>[], report: Promise<TerminationReport> } | null} */
   let termination = null;
+  /** @type {Promise<Outcome>[]} what the last report has told of */
+  let told = [];
   /** @type {(() => void) | null} undoes what closes WebSocket clients that are still to come */
   let closesComing = null;
 
@@ -109,13 +111,12 @@ function createHttpTerminator(options) {
     const outcomes = attachments().map((attachment) => attachment.terminate(plan));
     const known = termination?.outcomes.every((outcome, index) => outcome === outcomes[index]);
     if (termination !== null && known) return termination.report;
-    // What an earlier report has told, of servers that have not listened since, is no part of this one.
-    const told = termination?.hasEnded ? termination.outcomes : [];
-    const ended = allEnded(outcomes.filter((outcome) => !told.includes(outcome)));
-    const begun = { outcomes, report: ended.then(report), hasEnded: false };
-    ended.finally(() => (begun.hasEnded = true)).catch(() => {});
-    termination = begun;
-    return begun.report;
+    // What the last report has told, of servers that have not listened since, is no part of this one.
+    const ended = allEnded(outcomes.filter((outcome) => !told.includes(outcome))).finally(() => {
+      told = outcomes;
+    });
+    termination = { outcomes, report: ended.then(report) };
+    return termination.report;
   }
 
   /** @param {unknown} task */

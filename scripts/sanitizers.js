@@ -23,16 +23,14 @@ run(
   'cargo',
   [
     ...(isNightly ? ['+nightly'] : []),
-    ...[
-      'test',
-      '--locked',
-      '--target',
-      hostTuple(),
-      '--target-dir',
-      path.join('target', 'sanitizers'),
-      '--',
-      ...SKIPPED,
-    ],
+    'test',
+    '--locked',
+    '--target',
+    hostTuple(),
+    '--target-dir',
+    path.join('target', 'sanitizers'),
+    '--',
+    ...SKIPPED,
   ],
   {
     env: {

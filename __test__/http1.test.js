@@ -207,6 +207,69 @@ for (const transport of transports) {
         assert.equal((await terminated).graceful, true);
       });
 
+      describe('whose client has yet to read a part that the kernel holds', () => {
+        // More than a client's kernel takes for it, and less than the server's does.
+        const body = 'x'.repeat(600_000);
+
+        /** A client that reads nothing, and is asked for whether it is to be told that its connection closes. */
+        async function answeredUnread(test, { begin = () => {}, before = false, httpResponseTimeout = 10_000 }) {
+          const [begun, go, answered] = [gate(), gate(), gate()];
+          const { server, terminator } = await serve(
+            test,
+            transport,
+            async (_request, response) => {
+              begin(response);
+              begun.open();
+              await go.passed;
+              response.on('finish', answered.open).end(body);
+            },
+            { httpResponseTimeout, keepAliveDrainTimeout: 0 },
+          );
+          const client = await connect(transport, server, { reading: false });
+          await client.write(requestText());
+          await begun.passed;
+          if (before) {
+            go.open();
+            await answered.passed;
+          }
+          const { serverSocket } = client;
+          const ended = Promise.race([once(serverSocket, 'finish'), once(serverSocket, 'close')]);
+          const terminated = terminator.terminate();
+          go.open();
+          await ended;
+          // Until its descriptor is closed.
+          await turn();
+          return { client, terminated, terminator };
+        }
+
+        for (const [what, course] of [
+          ['was told that it closes', {}],
+          ['was not', { begin: (response) => response.flushHeaders() }],
+          ['was answered before', { before: true }],
+        ]) {
+          it(`ends whole, though the client pipelines another one meanwhile, if it ${what}`, async (test) => {
+            const { client, terminated, terminator } = await answeredUnread(test, course);
+            await client.write(requestText('/behind'));
+            await turn();
+            assert.equal(terminator.state, 'draining');
+            client.read();
+            assert.equal(await client.ended, 'FIN');
+            const [answer] = client.answers;
+            assert.deepEqual([answer.whole, answer.body.length], [true, body.length]);
+            assert.equal((await terminated).connections.forced, 0);
+          });
+        }
+
+        it('is not waited for beyond the deadline', async (test) => {
+          const { client, terminated } = await answeredUnread(test, { httpResponseTimeout: 50 });
+          const { graceful, requests } = await terminated;
+          assert.deepEqual([graceful, requests.completed], [true, 1]);
+          client.read();
+          assert.equal(await client.ended, 'FIN', 'the kernel goes on');
+          assert.equal(client.answers[0].whole, true);
+        });
+      });
+
       /** A client whose first request comes before terminate(), further ones after it, and all answers then. */
       async function answeredDuring(test, answer, { urls: [first, ...further] = ['/'], prepare = () => {} } = {}) {
         const go = gate();

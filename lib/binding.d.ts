@@ -16,6 +16,7 @@ export const ActionKind: {
   readonly CloseNotify: number;
   readonly CloseQuiet: number;
   readonly DestroyQuiet: number;
+  readonly LookUnsent: number;
   readonly End: number;
   readonly Linger: number;
   readonly HearBody: number;
@@ -115,6 +116,9 @@ export function resetAtClose(descriptor: number): void;
 /** The places of those descriptors on which unread bytes wait; null if there are none, or nobody knows. */
 export function unread(descriptors: Int32Array, count: number): number[] | null;
 
+/** The places of those on which bytes wait until the peer takes more, in the same way. */
+export function unsent(descriptors: Int32Array, count: number): number[] | null;
+
 /** How long the chunked body is that the input begins with; null if that does not hold all of it. */
 export function chunkedLength(input: Uint8Array): number | null;
 
@@ -130,6 +134,7 @@ export function nothingMore(key: number, id: number): Actions;
 export function hijacked(key: number, id: number): Actions;
 export function receiving(key: number, id: number): Actions;
 export function stirred(key: number, id: number): Actions;
+export function reading(key: number, id: number, reading: boolean): Actions;
 export function secured(key: number, id: number): Actions;
 export function answeredEarly(key: number, id: number): Actions;
 export function bodyEnded(key: number, id: number, more: boolean): Actions;

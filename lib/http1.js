@@ -230,7 +230,7 @@ function hearBody({ socket }, ended) {
 }
 
 /**
- * Lets Node close the connection as it does after an answer that says close, with whatever comes behind it: handlers
+ * Lets a connection be closed as it is about to be, with whatever comes behind its last answer: handlers
  * hear that their requests are broken off, and no further one is called. What the peer still writes would be answered
  * with a reset, so it is read and discarded through a second descriptor, which keeps the connection open.
  *

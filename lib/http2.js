@@ -3,7 +3,7 @@
 const { setImmediate, setTimeout } = require('./early').timers;
 const http1 = require('./http1');
 const { handlersEndOf, isWriting } = require('./internals');
-const { hasUnread } = require('./unread');
+const { hasUnread } = require('./queues');
 
 /** @typedef {import('./connection').Connection} Connection */
 /** @typedef {import('./connection').Stream} Stream */

@@ -3,7 +3,7 @@
 
 const { hasReceived } = require('./received');
 const { handedOutOn } = require('./records');
-const { LOOKED_AT_TOGETHER, unreadAmong } = require('./unread');
+const { LOOKED_AT_TOGETHER, heldAmong } = require('./queues');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('./received').Received} Received */
@@ -139,7 +139,7 @@ class QuietConnections {
   }
 
   /**
-   * Closes the next ones, but not those on which something has come.
+   * Closes the next ones, but not those on which something has come, or whose clients are still reading.
    *
    * A request that comes between the look at the kernel and the close is lost, so only a few are looked at together.
    *
@@ -176,11 +176,11 @@ class QuietConnections {
    *
    * @param {number[]} places
    * @param {Set<Socket>} active
-   * @param {Socket[]} touched those on which something has come are added to these
+   * @param {Socket[]} touched those that are not closed are added to these
    */
   #closeSilent(places, active, touched) {
-    const unread = unreadAmong(places.map(this.#socketAt, this));
-    const silent = places.filter((place, index) => !this.#hasBegunAt(place, active) && !unread?.includes(index));
+    const held = heldAmong(places.map(this.#socketAt, this));
+    const silent = places.filter((place, index) => !this.#hasBegunAt(place, active) && !held?.includes(index));
     if (silent.length < places.length) {
       touched.push(...places.filter((place) => !silent.includes(place)).map(this.#socketAt, this));
     }

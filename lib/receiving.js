@@ -6,7 +6,7 @@ const { Intake } = require('./intake');
 const { hasReceived } = require('./received');
 const { attachments } = require('./registry');
 const { isFollowed } = require('./requests');
-const { hasUnread } = require('./unread');
+const { hasUnread } = require('./queues');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('node:http').IncomingMessage} IncomingMessage */

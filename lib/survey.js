@@ -17,7 +17,7 @@ const { QuietConnections } = require('./quiet-connections');
 const { hasReceived } = require('./received');
 const { isReceiving, isUnanswered } = require('./receiving');
 const { requestsOn, rhythmOn } = require('./requests');
-const { unreadInKernel, unreadOf } = require('./unread');
+const { unreadInKernel, unreadOf } = require('./queues');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('./attachment').Attachment} Attachment */

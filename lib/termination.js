@@ -11,6 +11,7 @@ const { activeSockets, isAcceptedByPrimary, responseOn } = require('./internals'
 const listener = require('./listener');
 const { isObserved, publish } = require('./observer');
 const { whenPrimaryKnows } = require('./primary');
+const { hasUnsent } = require('./queues');
 const { arrivingAfter, intakeOf, isReceiving, isSilent, mayBeNothing } = require('./receiving');
 const { Request, isFollowed, requestsOn } = require('./requests');
 const { Survey } = require('./survey');
@@ -321,7 +322,7 @@ class Termination {
           this.#tell(() => http1.sayKeepAlive(connection));
           break;
         case ActionKind.Close:
-          this.#closeIfSilent(connection, http1.close);
+          this.#closeIfSilent(connection, () => this.#endWith(connection, http1.close));
           break;
         case ActionKind.CloseNotify:
           this.#closeIfSilent(connection, http1.linger);
@@ -332,8 +333,11 @@ class Termination {
         case ActionKind.DestroyQuiet:
           this.#survey.destroyQuiet();
           break;
+        case ActionKind.LookUnsent:
+          this.#lookUnsent(connection);
+          break;
         case ActionKind.End:
-          http1.end(connection);
+          this.#endWith(connection, http1.end);
           break;
         case ActionKind.Linger:
           http1.linger(connection);
@@ -445,6 +449,20 @@ class Termination {
     }
     this.perform(native.receiving(this.#key, connection.id));
     if (connection.session !== null) this.perform(native.multiplexed(this.#key, connection.id));
+  }
+
+  /**
+   * @param {Connection} connection
+   * @param {(connection: Connection) => void} end
+   */
+  #endWith(connection, end) {
+    this.#lookUnsent(connection);
+    end(connection);
+  }
+
+  /** @param {Connection} connection on its way out, whose client may still be reading */
+  #lookUnsent(connection) {
+    this.perform(native.reading(this.#key, connection.id, hasUnsent(connection.rest ?? connection.accepted)));
   }
 
   /** @param {Connection} connection whose session closes */

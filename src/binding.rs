@@ -283,8 +283,18 @@ pub fn listener_closed(key: u32) -> Result<Actions> {
 /// answer, and that of systems where it can't be known.
 #[napi(catch_unwind)]
 pub fn unread(descriptors: &[i32], count: u32) -> Option<Vec<u32>> {
-    let unread = kernel::unread(descriptors.get(..count as usize)?).ok()?;
-    let places: Vec<_> = (0..).zip(unread).filter_map(|(place, unread)| unread.then_some(place)).collect();
+    places(kernel::unread(descriptors.get(..count as usize)?).ok()?)
+}
+
+/// On which of these descriptors bytes wait in the kernel until the peer takes more, told in the same way.
+#[napi(catch_unwind)]
+pub fn unsent(descriptors: &[i32], count: u32) -> Option<Vec<u32>> {
+    let descriptors = descriptors.get(..count as usize)?;
+    places(descriptors.iter().map(|&descriptor| kernel::unsent(descriptor).is_ok_and(|bytes| bytes > 0)))
+}
+
+fn places(found: impl IntoIterator<Item = bool>) -> Option<Vec<u32>> {
+    let places: Vec<_> = (0..).zip(found).filter_map(|(place, found)| found.then_some(place)).collect();
     if places.is_empty() { None } else { Some(places) }
 }
 
@@ -378,6 +388,12 @@ pub fn receiving(key: u32, id: u32) -> Result<Actions> {
 #[napi(catch_unwind)]
 pub fn stirred(key: u32, id: u32) -> Result<Actions> {
     event(key, |driver| driver.stirred(id as ConnectionId))
+}
+
+/// Whether the peer of a connection that is on its way out is still reading what was sent to it.
+#[napi(catch_unwind)]
+pub fn reading(key: u32, id: u32, reading: bool) -> Result<Actions> {
+    event(key, |driver| driver.reading(id as ConnectionId, reading))
 }
 
 /// The TLS handshake on a connection has ended.

@@ -170,6 +170,11 @@ impl Driver {
         self.drain.handle_stirred(id, now());
     }
 
+    /// Whether the peer is still reading.
+    pub fn reading(&mut self, id: ConnectionId, reading: bool) {
+        self.drain.handle_reading(id, reading, now());
+    }
+
     /// The handshake has ended.
     pub fn secured(&mut self, id: ConnectionId) {
         self.drain.handle_secured(id, now());

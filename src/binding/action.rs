@@ -37,6 +37,8 @@ pub enum ActionKind {
     CloseQuiet,
     /// Close all quiet connections at once.
     DestroyQuiet,
+    /// Call `reading`.
+    LookUnsent,
     /// Close a connection after the last byte written to it.
     End,
     /// Send FIN after the last byte, then read and discard.
@@ -109,6 +111,7 @@ fn kind_and_id(action: Action) -> [u32; 2] {
         Action::CloseNotify(id) => (ActionKind::CloseNotify, id),
         Action::CloseQuiet(count) => (ActionKind::CloseQuiet, count as usize),
         Action::DestroyQuiet => (ActionKind::DestroyQuiet, 0),
+        Action::LookUnsent(id) => (ActionKind::LookUnsent, id),
         Action::End(id) => (ActionKind::End, id),
         Action::Linger(id) => (ActionKind::Linger, id),
         Action::HearBody(id) => (ActionKind::HearBody, id),

@@ -33,7 +33,7 @@ pub enum Action {
     /// Let no answer in flight on this connection say close: a further request is already arriving.
     SayKeepAlive(ConnectionId),
     /// Close this idle connection, unless bytes have come since the termination began: then call
-    /// [`Drain::handle_receiving`] instead.
+    /// [`Drain::handle_receiving`] instead. Before it is closed, look as for [`Action::LookUnsent`].
     Close(ConnectionId),
     /// The same under TLS: send `close_notify` and FIN, then linger for the peer's own `close_notify`.
     CloseNotify(ConnectionId),
@@ -42,7 +42,9 @@ pub enum Action {
     CloseQuiet(u32),
     /// Close all quiet connections at once, and call [`Drain::handle_quiet_closed`].
     DestroyQuiet,
-    /// Close this connection after the last byte written to it.
+    /// Look whether the peer of this connection is still reading what was sent to it, and call [`Drain::handle_reading`].
+    LookUnsent(ConnectionId),
+    /// Close this connection after the last byte written to it. Before, look as for [`Action::LookUnsent`].
     End(ConnectionId),
     /// Send FIN after the last byte, then read and discard until the peer closes. If the answer said close, keep Node
     /// from closing at once.
@@ -50,8 +52,8 @@ pub enum Action {
     /// Its last answer has left and said nothing of the connection, but the rest of that request's body is still coming.
     /// Read and discard it as ever, and call [`Drain::handle_body_ended`] when it has come.
     HearBody(ConnectionId),
-    /// Let Node close this connection, whose last answer said close, but not before its peer has: further requests
-    /// come behind that answer, which nobody may process any more. Read and discard them below HTTP, and call
+    /// Let this connection be closed, as it is about to be, but not before its peer has: further requests come behind its last
+    /// answer, or may come, which nobody may process any more. Read and discard them below HTTP, and call
     /// [`Drain::handle_closed`] when that has ended, too.
     HearOut(ConnectionId),
     /// Send a PING on this HTTP/2 connection, and call [`Drain::handle_ponged`] when it is acknowledged

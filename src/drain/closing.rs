@@ -52,6 +52,12 @@ impl Drain {
         self.actions.push_back(action);
     }
 
+    /// Its last answer has ended, and said close: Node closes it.
+    pub(super) fn leave_to_node(&mut self, id: ConnectionId) {
+        self.connections[id].course = Course::Leaving(Tally::Drained);
+        self.actions.push_back(Action::LookUnsent(id));
+    }
+
     /// FIN is about to leave, under TLS behind our `close_notify`, to which the peer has an answer.
     fn leave(&mut self, id: ConnectionId, tally: Tally, now: Instant) -> Transport {
         let transport = self.connections[id].transport;
@@ -80,11 +86,20 @@ impl Drain {
         self.actions.push_back(Action::Linger(id));
     }
 
-    /// The same, but it is further requests that come. Behind an answer that said close they may not be processed (RFC
-    /// 9112, section 9.6), so Node must not see them.
-    pub(super) fn hear_out(&mut self, id: ConnectionId, now: Instant) {
-        self.linger(id, HEAR_OUT_AT_MOST, Tally::Drained, now);
+    /// The same, but it is further requests that come, or may come before the answer has been read. Behind an answer that said
+    /// close they may not be processed (RFC 9112, section 9.6), so Node must not see them.
+    pub(super) fn hear_out(&mut self, id: ConnectionId, tally: Tally, now: Instant) {
+        self.linger(id, HEAR_OUT_AT_MOST, tally, now);
         self.actions.push_back(Action::HearOut(id));
+    }
+
+    /// Its peer has had its time to close. As long as it is reading the answer, it can't.
+    pub(super) fn linger_on(&mut self, id: ConnectionId, reading: bool, tally: Tally, now: Instant) {
+        if reading {
+            self.linger(id, HEAR_OUT_AT_MOST, tally, now);
+        } else {
+            self.destroy(id);
+        }
     }
 
     fn linger(&mut self, id: ConnectionId, at_most: Duration, tally: Tally, now: Instant) {

@@ -26,7 +26,7 @@
 //!   New, Idle ── silent through a whole turn, or as long as it is kept ──▶ close (FIN), or linger under TLS
 //!   stirred ── by what may be no request ──▶ kept for a while, and looked at once more
 //!   receiving ── its request comes ──▶ Active
-//!   Active ───── last answer said close ──▶ left to Node, or linger if its peer is still writing
+//!   Active ───── last answer said close ──▶ left to Node, or linger if its peer is still writing, or reading
 //!   Active ───── it could not ──▶ kept for one more request, end (FIN after the last byte), or linger
 //!                               and before that, a body that is still coming is heard
 //!   HTTP/2 ───── PING acknowledged ──▶ close the session (GOAWAY; its streams end first)
@@ -358,9 +358,9 @@ impl Drain {
         let body_follows = finished.arriving == Arriving::Body && connection.is_quiet_but_for_receiving();
         let request_follows = connection.requests > 0 || connection.receiving;
         match finished {
-            Finished { said_close: true, .. } if request_follows => self.hear_out(id, now),
+            Finished { said_close: true, .. } if request_follows => self.hear_out(id, Tally::Drained, now),
             Finished { said_close: true, .. } if body_follows => self.linger_for_body(id, now),
-            Finished { said_close: true, .. } => connection.course = Course::Leaving(Tally::Drained),
+            Finished { said_close: true, .. } => self.leave_to_node(id),
             _ if body_follows && self.phase.is_past_delay() => self.hear_body(id, now),
             // Until the loop has turned, a pipelined request may still be among what was received.
             _ if self.phase == Phase::Draining && connection.is_quiet() => {
@@ -435,6 +435,18 @@ impl Drain {
         let Some(connection) = self.connections.get(id) else { return };
         if connection.was_to_close_idle() {
             self.keep(id, self.has_until(id, SHOWS_WITHIN, now));
+        }
+        self.assert_invariants();
+    }
+
+    /// Whether the peer of a connection that is on its way out is still reading: a part of what was sent to it waits in the kernel
+    /// until it takes more. Otherwise all of that has left.
+    pub fn handle_reading(&mut self, id: ConnectionId, reading: bool, now: Instant) {
+        let Some(connection) = self.connections.get(id) else { return };
+        match connection.course {
+            Course::Leaving(tally) if reading => self.hear_out(id, tally, now),
+            Course::Lingering { until, tally } if until <= now => self.linger_on(id, reading, tally, now),
+            _ => {}
         }
         self.assert_invariants();
     }

@@ -71,6 +71,11 @@ impl Scene {
         self.actions()
     }
 
+    fn look(&mut self, id: ConnectionId, reading: bool) -> Vec<Action> {
+        self.drain.handle_reading(id, reading, self.now);
+        self.actions()
+    }
+
     fn start(&mut self, id: ConnectionId, more: bool) -> Vec<Action> {
         self.drain.handle_request_started(id, more);
         self.actions()
@@ -166,7 +171,8 @@ fn an_idle_tls_connection_gets_a_close_notify_and_a_while_to_answer_it() {
     assert_eq!(scene.turn(), [Action::CloseNotify(polite), Action::CloseNotify(dead)]);
     scene.server_closed();
     scene.close(polite);
-    assert_eq!(scene.pass(CLOSE_NOTIFY_AT_MOST), [Action::Destroy(dead)]);
+    assert_eq!(scene.pass(CLOSE_NOTIFY_AT_MOST), [Action::LookUnsent(dead)]);
+    assert_eq!(scene.look(dead, false), [Action::Destroy(dead)]);
     assert_eq!(scene.close(dead), [Action::Resolve]);
     assert!(scene.drain.report().graceful(), "a peer that does not say goodbye has lost nothing");
     assert_eq!(scene.drain.report().connections.idle, 2);
@@ -178,7 +184,11 @@ fn a_request_in_flight_is_told_to_close_and_ends() {
     let id = scene.active(Transport::Plain, 1);
     assert_eq!(scene.terminate(), [Action::SayClose(id), Action::AwaitTurn, Action::CloseServer]);
     assert_eq!(scene.turn(), []);
-    assert_eq!(scene.finish(id, ANSWERED), [], "Node closes the connection after an answer that says so");
+    assert_eq!(
+        scene.finish(id, ANSWERED),
+        [Action::LookUnsent(id)],
+        "Node closes the connection after an answer that says so"
+    );
     scene.server_closed();
     assert_eq!(scene.close(id), [Action::Resolve]);
     assert_eq!(scene.drain.report().requests, report::Requests { completed: 1, late: 0, cut: 0 });
@@ -287,9 +297,10 @@ fn only_the_last_pipelined_request_says_close() {
     scene.turn();
     assert_eq!(scene.start(id, true), [Action::SayKeepAlive(id)], "a fourth has been received already");
     assert_eq!(scene.start(id, false), [Action::SayClose(id)]);
-    for finished in [KEPT_ALIVE, KEPT_ALIVE, Finished { late: true, ..KEPT_ALIVE }, ANSWERED_LATE] {
+    for finished in [KEPT_ALIVE, KEPT_ALIVE, Finished { late: true, ..KEPT_ALIVE }] {
         assert_eq!(scene.finish(id, finished), []);
     }
+    assert_eq!(scene.finish(id, ANSWERED_LATE), [Action::LookUnsent(id)]);
     assert_eq!(scene.drain.report().requests, report::Requests { completed: 2, late: 2, cut: 0 });
 }
 
@@ -349,9 +360,51 @@ fn an_early_answer_lingers_until_the_peer_is_done_or_time_is_up() {
     scene.server_closed();
     scene.close(patient);
     assert_eq!(scene.pass(HEAR_OUT_AT_MOST - Duration::from_millis(1)), []);
-    assert_eq!(scene.pass(Duration::from_millis(1)), [Action::Destroy(endless)]);
+    assert_eq!(scene.pass(Duration::from_millis(1)), [Action::LookUnsent(endless)]);
+    assert_eq!(scene.look(endless, false), [Action::Destroy(endless)]);
     assert_eq!(scene.close(endless), [Action::Resolve]);
     assert!(scene.drain.report().graceful(), "both answers were sent whole");
+}
+
+#[test]
+fn whoever_is_still_reading_its_last_answer_is_heard_out_until_it_closes_or_the_deadline() {
+    let mut scene = Scene::new();
+    let (told, untold, idle) =
+        (scene.active(Transport::Plain, 1), scene.active(Transport::Plain, 1), scene.idle(Transport::Plain));
+    scene.terminate_within(Some(HEAR_OUT_AT_MOST * 3));
+    scene.actions();
+    assert_eq!(scene.turn(), [Action::Close(idle)]);
+    scene.server_closed();
+    assert_eq!(scene.look(idle, true), [Action::HearOut(idle)]);
+    assert_eq!(scene.finish(told, ANSWERED), [Action::LookUnsent(told)]);
+    assert_eq!(scene.look(told, true), [Action::HearOut(told)]);
+    assert_eq!(scene.finish(untold, KEPT_ALIVE), [Action::End(untold)]);
+    assert_eq!(scene.look(untold, true), [Action::HearOut(untold)]);
+    assert_eq!(scene.look(told, true), [], "that is known");
+    scene.pass(HEAR_OUT_AT_MOST);
+    assert_eq!(scene.look(told, true), []);
+    assert_eq!(scene.look(untold, false), [Action::Destroy(untold)], "it has read everything, and does not close");
+    scene.close(untold);
+    scene.close(idle);
+    scene.pass(HEAR_OUT_AT_MOST);
+    assert_eq!(scene.look(told, true), []);
+    assert_eq!(scene.pass(HEAR_OUT_AT_MOST), [Action::AwaitTurn, Action::LookUnsent(told)]);
+    assert_eq!(scene.turn(), [Action::Destroy(told)]);
+    assert_eq!(scene.close(told), [Action::Resolve]);
+    assert!(scene.drain.report().graceful(), "the kernel goes on sending what it holds");
+    assert_eq!(scene.drain.report().connections, report::Connections { idle: 1, drained: 2, forced: 0 });
+}
+
+#[test]
+fn over_tls_whoever_is_still_reading_has_more_time_to_answer_a_close_notify() {
+    let mut scene = Scene::new();
+    let id = scene.idle(Transport::Tls);
+    scene.terminate();
+    assert_eq!(scene.turn(), [Action::CloseNotify(id)]);
+    assert_eq!(scene.pass(CLOSE_NOTIFY_AT_MOST), [Action::LookUnsent(id)]);
+    assert_eq!(scene.look(id, true), []);
+    scene.pass(CLOSE_NOTIFY_AT_MOST);
+    assert_eq!(scene.turn(), []);
 }
 
 #[test]
@@ -468,7 +521,7 @@ fn what_was_done_while_the_loop_was_blocked_is_in_time() {
     scene.terminate();
     scene.turn();
     assert_eq!(scene.pass(SECOND * 3), [Action::AwaitTurn]);
-    assert_eq!(scene.finish(id, ANSWERED), []);
+    assert_eq!(scene.finish(id, ANSWERED), [Action::LookUnsent(id)]);
     scene.server_closed();
     assert_eq!(scene.close(id), [Action::Resolve]);
     assert!(scene.drain.report().graceful());
@@ -884,7 +937,7 @@ fn while_it_delays_a_server_accepts_and_says_close() {
     assert_eq!(scene.finish(active, KEPT_ALIVE), [], "its head had left; it may send another request");
     let opened = scene.open(Transport::Plain);
     assert_eq!(scene.start(opened, false), [Action::SayClose(opened)]);
-    assert_eq!(scene.finish(opened, ANSWERED_LATE), []);
+    assert_eq!(scene.finish(opened, ANSWERED_LATE), [Action::LookUnsent(opened)]);
     scene.close(opened);
     assert_eq!(scene.pass(DELAY / 2), []);
     assert_eq!(delayed(&mut scene), [], "a second call does not start it again");
@@ -1608,7 +1661,7 @@ fn is_kept_when_the_others_have_gone(
     others: impl IntoIterator<Item = ConnectionId>,
 ) {
     for other in others {
-        assert_eq!(scene.finish(other, ANSWERED), []);
+        assert_eq!(scene.finish(other, ANSWERED), [Action::LookUnsent(other)]);
         scene.close(other);
     }
     assert_eq!(scene.finish(id, KEPT_ALIVE), []);

@@ -6,6 +6,7 @@ mod sharing;
 pub mod signals;
 #[cfg(test)]
 mod tests;
+mod unsent;
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use socket2::{Protocol, SockFilter, Socket, Type};
 
 use super::unix::{duplicated, look};
 pub use round_trip::round_trip;
+pub use unsent::unsent;
 
 /// Lets pass what is not a SYN.
 ///

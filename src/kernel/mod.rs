@@ -1,4 +1,5 @@
-//! What only the operating system knows: a listener's accept queue, connections' receive queues, and how far away their peers are.
+//! What only the operating system knows: a listener's accept queue, what connections have received and not sent, and how far away
+//! their peers are.
 //!
 //! ```text
 //!               SYN                 the last ACK             accept(2)
@@ -29,7 +30,7 @@
 //! |---|---|---|---|
 //! | [`Listener`] | yes; `hold` may want a privilege before 5.7 and for `SO_REUSEPORT` | unsupported | unsupported |
 //! | [`unread`], [`duplicate`], [`reset_at_close`] | yes | yes | unsupported |
-//! | [`round_trip`] | yes | unsupported | unsupported |
+//! | [`unsent`], [`round_trip`] | yes | unsupported | unsupported |
 //! | [`signals`] | yes | unsupported | unsupported |
 //! | [`end_process`] | yes | yes | yes, but libraries are told |
 //!
@@ -39,7 +40,7 @@
 //!
 //! This is the one module that has any. A descriptor comes from JavaScript as a bare number, and a number can be
 //! wrong. So nothing is ever done through such a number that could change what it names: it is looked at (`poll`,
-//! `fstat`, `FIONREAD`, `getsockopt`) or duplicated, and what is changed is changed through a duplicate that was checked.
+//! `fstat`, `FIONREAD`, `SIOCOUTQNSD`, `getsockopt`) or duplicated, and what is changed is changed through a duplicate that was checked.
 //! [`reset_at_close`] can't check, as connections have no mark: it trusts that JavaScript has read the number from a live handle.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
@@ -53,11 +54,11 @@ mod unix;
 mod unsupported;
 
 #[cfg(target_os = "linux")]
-pub use linux::{Listener, round_trip, signals};
+pub use linux::{Listener, round_trip, signals, unsent};
 pub use process::end_process;
 #[cfg(unix)]
 pub use unix::{duplicate, reset_at_close, unread};
 #[cfg(not(target_os = "linux"))]
-pub use unsupported::{Listener, round_trip, signals};
+pub use unsupported::{Listener, round_trip, signals, unsent};
 #[cfg(not(unix))]
 pub use unsupported::{duplicate, reset_at_close, unread};

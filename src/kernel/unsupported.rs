@@ -63,6 +63,15 @@ pub fn round_trip(_descriptor: i32) -> io::Result<Duration> {
     Err(unsupported("how far away a peer is, is not known on this platform"))
 }
 
+/// Would tell how much of what was written waits until the peer takes more.
+///
+/// # Errors
+///
+/// Always, with [`io::ErrorKind::Unsupported`].
+pub fn unsent(_descriptor: i32) -> io::Result<u32> {
+    Err(unsupported("connections' send queues are not known on this platform"))
+}
+
 /// Would give a further descriptor of the same connection.
 ///
 /// # Errors

@@ -29,10 +29,12 @@ impl World {
             Action::CloseNotify(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
             Action::CloseQuiet(count) => self.close_quiet(count as usize),
             Action::DestroyQuiet => self.destroy_quiet(),
+            Action::LookUnsent(id) => self.look_unsent(id),
             Action::Close(id) | Action::End(id) => {
+                self.look_unsent(id);
+                // Unless it is heard out.
                 let peer = self.named(id);
-                peer.leaving = true;
-                peer.closing = true;
+                peer.closing = peer.lingers_until.is_none();
             }
             Action::Linger(id) if self.named(id).answered_early => self.linger(id, HEAR_OUT_AT_MOST),
             Action::HearBody(id) => self.hear_body(id),
@@ -137,6 +139,19 @@ impl World {
         self.obey();
     }
 
+    /// Its peer is on its way out, or has had its time for that.
+    fn look_unsent(&mut self, id: ConnectionId) {
+        let now = self.now;
+        let peer = self.named(id);
+        let reading = peer.reading;
+        if reading && peer.lingers_until.is_some_and(|until| until <= now) {
+            peer.lingers_until = Some(now + HEAR_OUT_AT_MOST + peer.round_trip());
+        }
+        peer.leaving = true;
+        self.drain.handle_reading(id, reading, now);
+        self.obey();
+    }
+
     fn close_quiet(&mut self, count: usize) {
         let chosen: Vec<_> = self.quiet.iter().take(count).map(|quiet| quiet.socket).collect();
         for &socket in &chosen {
@@ -146,8 +161,8 @@ impl World {
                     self.receive(socket);
                 }
                 // It is found, and looked at once more when it is to be closed as one that is known.
-                Some(peer) if peer.stirred => {
-                    peer.stirs_at = Some(self.now);
+                Some(peer) if peer.stirred || peer.reading => {
+                    peer.found_at = Some(self.now);
                     self.find(socket);
                 }
                 Some(_) => self.close(socket),

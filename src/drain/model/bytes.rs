@@ -71,7 +71,7 @@ fn many<T>(input: &mut Unstructured<'_>, read: fn(&mut Unstructured<'_>) -> Resu
 
 fn step(input: &mut Unstructured<'_>) -> Result<Step> {
     let place = |input: &mut Unstructured<'_>| input.int_in_range(0..=7_usize);
-    Ok(match input.int_in_range(0..=36_u8)? {
+    Ok(match input.int_in_range(0..=37_u8)? {
         0 => Step::Runs(kernel(input)?),
         1 => Step::Knock(transport(input)?),
         2 => Step::Accept,
@@ -108,6 +108,7 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         33 => Step::EndHandshake,
         34 => Step::LoseHandshake,
         35 => Step::Travel(distance(input)?),
+        36 => Step::Read(place(input)?, input.arbitrary()?),
         _ => Step::Listen,
     })
 }

@@ -163,6 +163,12 @@ impl World {
         peer.untold_until = window.or(rhythm.max(Some(at_once)));
     }
 
+    /// Over HTTP/2 a peer acknowledges what it has read, and what it has not read is not closed over.
+    pub(super) fn read(&mut self, socket: Socket, reading: bool) {
+        let peer = peer_of(&mut self.open, socket);
+        peer.reading = reading && !peer.session;
+    }
+
     pub(super) fn abort(&mut self, socket: Socket) {
         let peer = peer_of(&mut self.open, socket);
         if !peer.session || peer.in_flight.is_empty() {

@@ -52,7 +52,7 @@ laws! {
     have_held, at_the_end:
     a_termination_resolves_when_everything_has_ended_and_not_before among 0..1,
     every_termination_resolves_once among 0..1,
-    only_behind_an_answer_that_said_close_are_requests_discarded among 0..1,
+    only_behind_the_last_answer_are_requests_discarded among 0..1,
     nothing_is_closed_that_has_a_request_in_flight_or_is_receiving_one among 0..1,
     nothing_is_closed_before_the_delay_is_over among 0..1,
     a_session_is_closed_only_when_its_ping_is_acknowledged_or_has_taken_too_long among 0..1,
@@ -103,10 +103,11 @@ fn nothing_is_closed_that_has_a_request_in_flight_or_is_receiving_one(world: &Wo
     }
 }
 
-fn only_behind_an_answer_that_said_close_are_requests_discarded(world: &World) {
+fn only_behind_the_last_answer_are_requests_discarded(world: &World) {
     for Moment { action, peer, .. } in &world.history {
         let (Action::HearOut(_), Some(peer)) = (action, peer) else { continue };
-        assert!(peer.leaving && peer.is_busy() && !peer.session && peer.lingers_until.is_none(), "{peer:?}");
+        assert!(peer.leaving && !peer.session && peer.lingers_until.is_none(), "{peer:?}");
+        assert!(peer.is_busy() || peer.reading, "{peer:?}");
     }
 }
 
@@ -149,7 +150,8 @@ fn nothing_is_destroyed_before_the_deadline_unless_it_has_lingered_long_enough(w
     for Moment { action, peer, termination, now, .. } in &world.history {
         let (Action::Destroy(_), Some(peer), Some(termination)) = (action, peer, termination) else { continue };
         let lingered = peer.lingers_until.or(peer.body_until).is_some_and(|until| until <= *now);
-        assert!(termination.expired || lingered, "{peer:?}");
+        let reading = peer.reading && peer.lingers_until.is_some();
+        assert!(termination.expired || lingered && !reading, "{peer:?}");
     }
 }
 
@@ -433,6 +435,10 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         }
         if !peer.leaving {
             drain.handle_stirred(id, *now);
+            drain.handle_reading(id, true, *now);
+        }
+        if peer.lingers_until.is_none_or(|until| until > *now) {
+            drain.handle_reading(id, false, *now);
         }
         if peer.body_until.is_none() {
             drain.handle_body_ended(id, true, *now);

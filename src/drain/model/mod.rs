@@ -147,6 +147,7 @@ impl World {
             Step::Receive(place) => self.at(place, Self::receive),
             Step::ReceiveUnnoticed(place) => self.at(place, Self::receive_unnoticed),
             Step::Stir(place) => self.at(place, |world, socket| world.peer(socket).stirred = true),
+            Step::Read(place, reading) => self.at(place, |world, socket| world.read(socket, reading)),
             Step::EndBody(place, more) => self.at(place, |world, socket| world.end_body(socket, more)),
             Step::Secure(place) => self.at(place, Self::secure),
             Step::NothingMore(place) => self.at(place, Self::nothing_more),
@@ -195,11 +196,17 @@ impl World {
                     self.close(socket);
                 }
             }
+            self.let_everybody_read();
             for _ in 0..self.tasks {
                 self.finish_task(true);
             }
             self.let_sockets_close();
         }
+    }
+
+    /// Otherwise they are looked at again and again, as long as there is no deadline.
+    fn let_everybody_read(&mut self) {
+        self.open.values_mut().for_each(|peer| peer.reading = false);
     }
 
     /// Nothing ends by itself, until the termination resolves.

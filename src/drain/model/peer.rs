@@ -50,14 +50,17 @@ pub(super) struct Peer {
     pub(super) unnoticed: bool,
     /// Something has come that is no request, but nobody has looked.
     pub(super) stirred: bool,
-    /// When that was found as it was to be closed as one of many. It becomes one that is known, and is looked at again.
-    pub(super) stirs_at: Option<Instant>,
+    /// When that was found, or that it is still reading, as it was to be closed as one of many. It becomes one that is known, and is
+    /// looked at again.
+    pub(super) found_at: Option<Instant>,
     /// When that will have shown.
     pub(super) shows_until: Option<Instant>,
     /// The rest of a body is still coming, whose request is answered.
     pub(super) answered_early: bool,
     /// When that has had time enough to come, if the machine waits for it.
     pub(super) body_until: Option<Instant>,
+    /// It is still reading what was sent to it, which waits until it takes more.
+    pub(super) reading: bool,
     pub(super) hijacked: bool,
     /// HTTP/2 is spoken.
     pub(super) session: bool,
@@ -109,10 +112,11 @@ impl Peer {
             receiving: false,
             unnoticed: false,
             stirred: false,
-            stirs_at: None,
+            found_at: None,
             shows_until: None,
             answered_early: false,
             body_until: None,
+            reading: false,
             hijacked: false,
             session,
             pinging_until: None,

@@ -148,6 +148,7 @@ proptest! {
         let is_late = over.into_iter().flatten().any(|over| is_held_up(over, world.now));
         let more = if world.held_up || is_late { HELD_UP_GETS } else { Duration::ZERO };
         let (watched_from, looks_from) = (world.history.len(), world.now + more);
+        world.let_everybody_read();
         world.let_everything_hang();
         let idle = world.sockets(Peer::is_idle);
         assert!(idle.is_empty() && world.quiet.is_empty(), "{idle:?} and {:?}", world.quiet);
@@ -280,6 +281,7 @@ fn event() -> impl Strategy<Value = Step> {
         1 => place().prop_map(Step::Receive),
         2 => place().prop_map(Step::ReceiveUnnoticed),
         1 => place().prop_map(Step::Stir),
+        2 => (place(), any::<bool>()).prop_map(|(place, reading)| Step::Read(place, reading)),
         2 => (place(), any::<bool>()).prop_map(|(place, more)| Step::EndBody(place, more)),
         1 => place().prop_map(Step::Secure),
         1 => place().prop_map(Step::NothingMore),
@@ -389,7 +391,7 @@ impl Termination {
         };
         kept.max(peer.untold_until)
             .max(peer.shows_until)
-            .max(peer.stirs_at)
+            .max(peer.found_at)
             .max(peer.may_speak_until())
             .max(peer.more_until)
             .max(Some(parting.at))

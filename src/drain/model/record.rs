@@ -155,6 +155,7 @@ pub(super) fn id_of(action: Action) -> Option<ConnectionId> {
         | Action::SayKeepAlive(id)
         | Action::Close(id)
         | Action::CloseNotify(id)
+        | Action::LookUnsent(id)
         | Action::End(id)
         | Action::Linger(id)
         | Action::HearBody(id)

@@ -1,5 +1,6 @@
-// What the kernel has received on connections and Node has not read yet. A connection that is closed with something
-// unread is reset, and the request in it is lost.
+// What the kernel holds of connections: what it has received and Node has not read yet, and what Node has written and has not left
+// yet. A connection that is closed with something unread is reset, and the request in it is lost. One that is closed with
+// something unsent is reset by the next that its client writes, and the rest of the answer is lost.
 
 const { native } = require('./early');
 const { descriptorOf } = require('./internals');
@@ -23,6 +24,17 @@ const descriptors = new Int32Array(LOOKED_AT_TOGETHER);
 function unreadAmong(sockets) {
   sockets.forEach(noteDescriptor);
   return native.unread(descriptors, sockets.length);
+}
+
+/**
+ * The places of those for which it holds anything, or null if there are none.
+ *
+ * @param {Socket[]} sockets at most `LOOKED_AT_TOGETHER`
+ */
+function heldAmong(sockets) {
+  const unread = unreadAmong(sockets);
+  const unsent = native.unsent(descriptors, sockets.length);
+  return unread && unsent ? [...unread, ...unsent] : (unread ?? unsent);
 }
 
 /**
@@ -62,4 +74,14 @@ function hasUnread(socket) {
   return unreadAmong([socket]) !== null;
 }
 
-module.exports = { LOOKED_AT_TOGETHER, hasUnread, unreadAmong, unreadInKernel, unreadOf };
+/**
+ * Whether the peer has yet to take a part of what was written. Where that is not known, it is taken to have all of it.
+ *
+ * @param {Socket} socket
+ */
+function hasUnsent(socket) {
+  noteDescriptor(socket, 0);
+  return native.unsent(descriptors, 1) !== null;
+}
+
+module.exports = { LOOKED_AT_TOGETHER, hasUnread, hasUnsent, heldAmong, unreadInKernel, unreadOf };

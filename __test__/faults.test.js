@@ -17,6 +17,8 @@ for (const transport of transports) {
       ['an answer that its handler breaks off', (response) => response.destroy()],
       ['an answer that its handler breaks off with an error', (response) => response.destroy(new Error('no more'))],
       ['a socket that somebody destroys', (_response, socket) => socket.destroy()],
+      // Its client closes its own side then.
+      ['a socket that somebody ends', (_response, socket) => socket.end()],
     ]) {
       it(`${what} is listed as cut`, async (test) => {
         const { handler, arrived, open } = gatedHandler();

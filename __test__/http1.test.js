@@ -446,6 +446,28 @@ for (const transport of transports) {
         });
       }
 
+      for (const [how, fields] of [
+        [
+          'by name',
+          { 'Content-Length': 5000, 'Content-Encoding': 'gzip', Connection: 'upgrade', 'X-Broken': undefined },
+        ],
+        ['in a list', ['Content-Length', 5000, 'Content-Encoding', 'gzip', 'X-Broken', 'two\nlines']],
+      ]) {
+        it(`has nothing of a head that Node has refused before, with fields ${how}`, async (test) => {
+          let status;
+          const client = await answeredDuring(test, (_request, response) => {
+            assert.throws(() => response.writeHead(502, fields), {
+              code: /ERR_(HTTP_INVALID_HEADER_VALUE|INVALID_CHAR)/,
+            });
+            status = response.statusCode;
+            response.end('an error');
+          });
+          const [{ headers, body }] = client.answers;
+          assert.deepEqual([status, body, headers['content-length']], [502, 'an error', '8']);
+          assert.deepEqual([headers.connection, headers['content-encoding']], ['close', undefined]);
+        });
+      }
+
       it('has the errors that Node has for heads', async (test) => {
         const errorsOf = (response) =>
           [{ Connection: undefined }, { Connection: 'close' }, { Connection: 'close' }].flatMap((fields) => {

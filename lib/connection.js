@@ -65,6 +65,10 @@ class Connection {
   /** The machine's name for it, which it has during a termination. */
   id = -1;
 
+  /** Whether it was ended here, and not by its peer, since its end is watched; see `watchEnd()`. */
+  #isEndedHere = false;
+  #isEndWatched = false;
+
   /**
    * @param {import('./attachment').Attachment} attachment
    * @param {Socket} accepted
@@ -81,7 +85,8 @@ class Connection {
 
   get protocol() {
     if (this.session !== null) return 'http2';
-    return this.socket === this.accepted ? 'http' : 'https';
+    // Before the handshake has ended there is no TLS socket.
+    return this.socket !== this.accepted || this.attachment.isSecure ? 'https' : 'http';
   }
 
   /** The newest request in flight over HTTP/1. */
@@ -94,8 +99,22 @@ class Connection {
     return answeredEarlyOn(this.socket) !== null;
   }
 
+  /**
+   * Notes from now on which side ends the connection first. The other one follows: most clients close when they see FIN, and Node
+   * does when its client has.
+   */
+  watchEnd() {
+    if (this.#isEndWatched) return;
+    this.#isEndWatched = true;
+    // Before Node's own listener, which ends the socket.
+    this.socket.prependOnceListener('end', () => {
+      this.#isEndedHere = this.socket.writableEnded;
+    });
+  }
+
   /** Whether it was closed or broken off by its peer, and not here, once it has closed. */
   get isClosedByPeer() {
+    if (this.#isEndedHere) return false;
     return [this.accepted, this.socket].some(({ errored, readableEnded }) => {
       // What the operating system says, it says of the peer.
       return readableEnded || /** @type {NodeJS.ErrnoException | null} */ (errored)?.syscall !== undefined;

@@ -46,7 +46,7 @@ function overrule(request) {
     const close = isOurs && Number(status) !== SWITCHING_PROTOCOLS;
     if (close) response.setHeader('Connection', withClose(response.getHeader('Connection')));
     else if (isOurs) unsayClose(request);
-    const folded = isOnlyOurs(request) ? head.map(foldFields) : head;
+    const folded = isOnlyOurs(request) ? head.map(foldFields).map(refusedAlone) : head;
     return writeHead.call(this, status, ...(close ? folded.map(withCloseAmong) : folded));
   };
 }
@@ -89,6 +89,34 @@ function foldFields(fields) {
     folded.set(key, known === undefined ? [name, value] : [known[0], [known[1], value].flat()]);
   }
   return Object.fromEntries(folded.values());
+}
+
+/**
+ * The first field that Node refuses, if there is one, and otherwise all. Where one has been set before, as we have, it sets those
+ * that come before that one and leaves them; otherwise none.
+ *
+ * @param {unknown} fields by their names, or what is left to Node
+ */
+function refusedAlone(fields) {
+  if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) return fields;
+  const refused = Object.entries(fields).find(([name, value]) => name !== '' && isRefused(name, value));
+  return refused === undefined ? fields : Object.fromEntries([refused]);
+}
+
+/**
+ * @param {string} name
+ * @param {any} value
+ */
+function isRefused(name, value) {
+  // Loaded by now, as there is a server.
+  const { validateHeaderName, validateHeaderValue } = require('node:http');
+  try {
+    validateHeaderName(name);
+    validateHeaderValue(name, value);
+    return false;
+  } catch {
+    return true;
+  }
 }
 
 /**

@@ -104,6 +104,7 @@ class Termination {
     if (plan.delay > 0 || plan.timeout > 0)
       for (const connection of this.#attachment.open) this.#lookBehindHandler(connection);
     this.perform(this.#terminate(plan));
+    for (const connection of this.#attachment.open) if (connection.newest !== null) connection.watchEnd();
     for (const user of this.#attachment.users) user.terminationBegan();
   }
 
@@ -176,6 +177,7 @@ class Termination {
     const request = new Request(response, now);
     request.late = true;
     const isPipelined = connection.pipelined.push(request) > 1;
+    connection.watchEnd();
     const more = intakeOf(connection).accountFor(response.req, isPipelined);
     this.perform(native.requestStarted(this.#key, connection.id, more));
     // That there is more is concluded from numbers. When Node has worked through its input, it shows; and if that is only a part of

@@ -47,6 +47,25 @@ for (const transport of transports) {
       });
     }
 
+    it('an answer that somebody breaks off is listed as cut also if its client does not read', async (test) => {
+      const begun = gate();
+      const { server, terminator } = await serve(test, transport, (_request, response) => {
+        response.on('error', () => {});
+        response.write('x'.repeat(8 * 2 ** 20));
+        begun.open();
+      });
+      const client = await connect(transport, server, { reading: false });
+      await client.write(requestText());
+      await begun.passed;
+      const terminated = terminator.terminate();
+      await turn();
+      assert.ok(client.serverSocket.writableLength > 0, 'it is writing');
+      client.serverSocket.destroy();
+      const { graceful, requests, cut } = await terminated;
+      assert.deepEqual([graceful, requests.cut, cut.length], [false, 1, 1]);
+      client.socket.destroy();
+    });
+
     it('idle sockets that somebody destroys are no loss', async (test) => {
       const { handler, arrived, open } = gatedHandler();
       const { server, terminator } = await serve(test, transport, handler, { keepAliveDrainTimeout: 60_000 });

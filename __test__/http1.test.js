@@ -214,10 +214,12 @@ for (const transport of transports) {
         /** A client that reads nothing, and is asked for whether it is to be told that its connection closes. */
         async function answeredUnread(test, { begin = () => {}, before = false, httpResponseTimeout = 10_000 }) {
           const [begun, go, answered] = [gate(), gate(), gate()];
+          const asked = [];
           const { server, terminator } = await serve(
             test,
             transport,
-            async (_request, response) => {
+            async ({ url }, response) => {
+              asked.push(url);
               begin(response);
               begun.open();
               await go.passed;
@@ -239,7 +241,7 @@ for (const transport of transports) {
           await ended;
           // Until its descriptor is closed.
           await turn();
-          return { client, terminated, terminator };
+          return { asked, client, terminated, terminator };
         }
 
         for (const [what, course] of [
@@ -248,7 +250,7 @@ for (const transport of transports) {
           ['was answered before', { before: true }],
         ]) {
           it(`ends whole, though the client pipelines another one meanwhile, if it ${what}`, async (test) => {
-            const { client, terminated, terminator } = await answeredUnread(test, course);
+            const { asked, client, terminated, terminator } = await answeredUnread(test, course);
             await client.write(requestText('/behind'));
             await turn();
             assert.equal(terminator.state, 'draining');
@@ -256,7 +258,8 @@ for (const transport of transports) {
             assert.equal(await client.ended, 'FIN');
             const [answer] = client.answers;
             assert.deepEqual([answer.whole, answer.body.length], [true, body.length]);
-            assert.equal((await terminated).connections.forced, 0);
+            assert.equal((await terminated).graceful, true);
+            assert.deepEqual(asked, ['/'], 'no handler is called whose answer could not leave');
           });
         }
 
@@ -1064,6 +1067,8 @@ for (const transport of transports) {
             go.open();
             await answered.passed;
           }
+          await turn();
+          assert.ok(!client.serverSocket.timeout, 'the keepAliveTimeout of its server does not end it');
           await writeRest(client, part);
           client.read();
           assert.equal(await client.ended, 'FIN');
@@ -1417,6 +1422,29 @@ describe('in time', { concurrency: true }, () => {
         assert.equal(await infinite.client.ended, 'FIN');
         assert.equal(infinite.client.answers[0].body, 'answer to /held');
         assert.equal((await endless).graceful, true);
+      });
+
+      it('a client that reads nothing is waited for five seconds, and not so long if it has read everything', async (test) => {
+        const sides = [0, 1].map(async () => {
+          const answered = gate();
+          const handler = (_request, response) => response.on('finish', answered.open).end('x'.repeat(600_000));
+          const options = { httpResponseTimeout: Number.POSITIVE_INFINITY };
+          const { server, terminator } = await serve(test, transport, handler, options);
+          const client = await connect(transport, server, { reading: false });
+          await client.write(requestText());
+          await answered.passed;
+          const before = performance.now();
+          return { client, terminated: terminator.terminate().then(() => performance.now() - before) };
+        });
+        const [paused, open] = await Promise.all(sides);
+        await turn();
+        // Its own end stays open.
+        open.client.socket.removeAllListeners('end').resume();
+        const first = await Promise.race([paused.terminated.then(() => 'paused'), open.terminated.then(() => 'open')]);
+        assert.equal(first, 'open');
+        const duration = await paused.terminated;
+        assert.ok(duration >= 5000, `${duration} ms`);
+        for (const { client } of [paused, open]) client.socket.destroy();
       });
 
       it('a client that never ends to write behind its answer is waited for five seconds', async (test) => {

@@ -18,6 +18,7 @@ export const ActionKind: {
   readonly DestroyQuiet: number;
   readonly LookUnsent: number;
   readonly End: number;
+  readonly EndNotify: number;
   readonly Linger: number;
   readonly HearBody: number;
   readonly HearOut: number;
@@ -134,7 +135,7 @@ export function nothingMore(key: number, id: number): Actions;
 export function hijacked(key: number, id: number): Actions;
 export function receiving(key: number, id: number): Actions;
 export function stirred(key: number, id: number): Actions;
-export function reading(key: number, id: number, reading: boolean): Actions;
+export function lookUnsent(key: number, id: number, descriptor: number): Actions;
 export function secured(key: number, id: number): Actions;
 export function answeredEarly(key: number, id: number): Actions;
 export function bodyEnded(key: number, id: number, more: boolean): Actions;

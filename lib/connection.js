@@ -116,8 +116,9 @@ class Connection {
   get isClosedByPeer() {
     if (this.#isEndedHere) return false;
     return [this.accepted, this.socket].some(({ errored, readableEnded }) => {
-      // What the operating system says, it says of the peer.
-      return readableEnded || /** @type {NodeJS.ErrnoException | null} */ (errored)?.syscall !== undefined;
+      const { code, syscall } = /** @type {NodeJS.ErrnoException} */ (errored ?? {});
+      // What the operating system says, it says of the peer; but not that somebody here has destroyed what was still writing.
+      return readableEnded || (syscall !== undefined && code !== 'ECANCELED');
     });
   }
 

@@ -92,14 +92,15 @@ function foldFields(fields) {
 }
 
 /**
- * The first field that Node refuses, if there is one, and otherwise all. Where one has been set before, as we have, it sets those
- * that come before that one and leaves them; otherwise none.
+ * The first value that Node refuses, if there is one, and otherwise all fields. Where one has been set before, as we have, it sets
+ * those that come before that one and leaves them, and does not look at the values in a list; otherwise it sets none.
  *
  * @param {unknown} fields by their names, or what is left to Node
  */
 function refusedAlone(fields) {
   if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) return fields;
-  const refused = Object.entries(fields).find(([name, value]) => name !== '' && isRefused(name, value));
+  const values = Object.entries(fields).flatMap(([name, value]) => [value].flat().map((each) => [name, each]));
+  const refused = values.find(([name, value]) => name !== '' && isRefused(name, value));
   return refused === undefined ? fields : Object.fromEntries([refused]);
 }
 
@@ -211,13 +212,32 @@ function end({ socket }) {
  *
  * @param {Connection} connection
  */
-function linger({ socket }) {
+function linger(connection) {
+  const { socket } = connection;
+  // What comes is discarded below TLS, and no handler is to see it.
+  if (connection.rest !== null) {
+    end(connection);
+    return;
+  }
   discardBody(socket);
   socket.end();
   // After an answer that says close Node calls `socket.destroySoon()`, which destroys the socket as
   // soon as FIN is sent, and so resets it if the client is still writing. That happens after the
   // event by which we learn of the answer's end, and takes effect on `finish`.
-  timers.nextTick(() => socket.removeListener('finish', socket.destroy));
+  timers.nextTick(() => {
+    socket.removeListener('finish', socket.destroy);
+    keepAwake(socket);
+  });
+}
+
+/**
+ * Node ends a connection that is silent for its `keepAliveTimeout` behind an answer, although the rest of a body is still to come.
+ *
+ * @param {Connection['socket']} socket
+ */
+function keepAwake(socket) {
+  // A Duplex that is no socket has no such time.
+  socket.setTimeout?.(0);
 }
 
 /**
@@ -251,6 +271,8 @@ function isRead(body) {
  */
 function hearBody({ socket }, ended) {
   const request = discardBody(socket);
+  // Node sets that when this has returned.
+  timers.nextTick(keepAwake, socket);
   request?.once('close', () => {
     // By then the next one may have been answered, too, and have a body that is still coming.
     if (request.complete && answeredEarlyOn(socket) === null) ended(request);

@@ -74,14 +74,4 @@ function hasUnread(socket) {
   return unreadAmong([socket]) !== null;
 }
 
-/**
- * Whether the peer has yet to take a part of what was written. Where that is not known, it is taken to have all of it.
- *
- * @param {Socket} socket
- */
-function hasUnsent(socket) {
-  noteDescriptor(socket, 0);
-  return native.unsent(descriptors, 1) !== null;
-}
-
-module.exports = { LOOKED_AT_TOGETHER, hasUnread, hasUnsent, heldAmong, unreadInKernel, unreadOf };
+module.exports = { LOOKED_AT_TOGETHER, hasUnread, heldAmong, unreadInKernel, unreadOf };

@@ -7,11 +7,10 @@ const { native, timers } = require('./early');
 const http1 = require('./http1');
 const http2 = require('./http2');
 const { Intake } = require('./intake');
-const { activeSockets, isAcceptedByPrimary, responseOn } = require('./internals');
+const { activeSockets, descriptorOf, isAcceptedByPrimary, responseOn } = require('./internals');
 const listener = require('./listener');
 const { isObserved, publish } = require('./observer');
 const { whenPrimaryKnows } = require('./primary');
-const { hasUnsent } = require('./queues');
 const { arrivingAfter, intakeOf, isReceiving, isSilent, mayBeNothing } = require('./receiving');
 const { Request, isFollowed, requestsOn } = require('./requests');
 const { Survey } = require('./survey');
@@ -324,7 +323,7 @@ class Termination {
           this.#tell(() => http1.sayKeepAlive(connection));
           break;
         case ActionKind.Close:
-          this.#closeIfSilent(connection, () => this.#endWith(connection, http1.close));
+          this.#closeIfSilent(connection, http1.close);
           break;
         case ActionKind.CloseNotify:
           this.#closeIfSilent(connection, http1.linger);
@@ -339,7 +338,12 @@ class Termination {
           this.#lookUnsent(connection);
           break;
         case ActionKind.End:
-          this.#endWith(connection, http1.end);
+          this.#lookUnsent(connection);
+          http1.end(connection);
+          break;
+        case ActionKind.EndNotify:
+          this.#lookUnsent(connection);
+          http1.linger(connection);
           break;
         case ActionKind.Linger:
           http1.linger(connection);
@@ -440,6 +444,7 @@ class Termination {
    */
   #closeIfSilent(connection, close) {
     if (isSilent(connection)) {
+      this.#lookUnsent(connection);
       close(connection);
       return;
     }
@@ -453,18 +458,9 @@ class Termination {
     if (connection.session !== null) this.perform(native.multiplexed(this.#key, connection.id));
   }
 
-  /**
-   * @param {Connection} connection
-   * @param {(connection: Connection) => void} end
-   */
-  #endWith(connection, end) {
-    this.#lookUnsent(connection);
-    end(connection);
-  }
-
   /** @param {Connection} connection on its way out, whose client may still be reading */
-  #lookUnsent(connection) {
-    this.perform(native.reading(this.#key, connection.id, hasUnsent(connection.rest ?? connection.accepted)));
+  #lookUnsent({ accepted, id, rest }) {
+    this.perform(native.lookUnsent(this.#key, id, descriptorOf(rest ?? accepted)));
   }
 
   /** @param {Connection} connection whose session closes */

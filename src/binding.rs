@@ -390,10 +390,10 @@ pub fn stirred(key: u32, id: u32) -> Result<Actions> {
     event(key, |driver| driver.stirred(id as ConnectionId))
 }
 
-/// Whether the peer of a connection that is on its way out is still reading what was sent to it.
+/// Looks how much of what was sent is yet to leave on a connection that is on its way out, and has this descriptor.
 #[napi(catch_unwind)]
-pub fn reading(key: u32, id: u32, reading: bool) -> Result<Actions> {
-    event(key, |driver| driver.reading(id as ConnectionId, reading))
+pub fn look_unsent(key: u32, id: u32, descriptor: i32) -> Result<Actions> {
+    event(key, |driver| driver.look_unsent(id as ConnectionId, descriptor))
 }
 
 /// The TLS handshake on a connection has ended.

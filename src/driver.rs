@@ -170,9 +170,10 @@ impl Driver {
         self.drain.handle_stirred(id, now());
     }
 
-    /// Whether the peer is still reading.
-    pub fn reading(&mut self, id: ConnectionId, reading: bool) {
-        self.drain.handle_reading(id, reading, now());
+    /// Looks how much of what was sent to its peer is yet to leave. `descriptor` is that of the connection.
+    pub fn look_unsent(&mut self, id: ConnectionId, descriptor: i32) {
+        // Where that can't be known, it is taken to have left.
+        self.drain.handle_unsent(id, kernel::unsent(descriptor).unwrap_or_default(), now());
     }
 
     /// The handshake has ended.

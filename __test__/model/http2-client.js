@@ -13,6 +13,9 @@ const WINDOW = 65_535;
 /** Sessions of Node 20 stop reading while an answer waits for that, and do not notice that the client goes: see README, Limits. */
 const STOPS_READING = process.versions.node.startsWith('20.');
 
+/** Those before Node 26 may not notice it if they find the end of the connection together with a request: see there, too. */
+const OVERLOOKS_END = Number.parseInt(process.versions.node, 10) < 26;
+
 class Http2Client extends Player {
   /** One for each stream, in the order in which they were opened. */
   requests = [];
@@ -122,7 +125,9 @@ class Http2Client extends Player {
 
   leave() {
     if (this.leftAt !== null || this.endedAt !== null) return;
-    if (STOPS_READING && this.requests.some(({ answer, outcome }) => outcome === null && answer.size > WINDOW)) return;
+    const waiting = this.requests.filter(({ outcome }) => outcome === null);
+    if (STOPS_READING && waiting.some(({ answer }) => answer.size > WINDOW)) return;
+    if (OVERLOOKS_END && waiting.some(({ url }) => !this.director.requests.has(url))) return;
     this.leftAt = this.director.now();
     this.session.destroy();
   }

@@ -37,10 +37,12 @@ pub enum ActionKind {
     CloseQuiet,
     /// Close all quiet connections at once.
     DestroyQuiet,
-    /// Call `reading`.
+    /// Call `lookUnsent`.
     LookUnsent,
     /// Close a connection after the last byte written to it.
     End,
+    /// The same under TLS, with a `close_notify`.
+    EndNotify,
     /// Send FIN after the last byte, then read and discard.
     Linger,
     /// Call `bodyEnded` when the body has come whose request has been answered.
@@ -113,6 +115,7 @@ fn kind_and_id(action: Action) -> [u32; 2] {
         Action::DestroyQuiet => (ActionKind::DestroyQuiet, 0),
         Action::LookUnsent(id) => (ActionKind::LookUnsent, id),
         Action::End(id) => (ActionKind::End, id),
+        Action::EndNotify(id) => (ActionKind::EndNotify, id),
         Action::Linger(id) => (ActionKind::Linger, id),
         Action::HearBody(id) => (ActionKind::HearBody, id),
         Action::HearOut(id) => (ActionKind::HearOut, id),

@@ -35,19 +35,21 @@ pub enum Action {
     /// Close this idle connection, unless bytes have come since the termination began: then call
     /// [`Drain::handle_receiving`] instead. Before it is closed, look as for [`Action::LookUnsent`].
     Close(ConnectionId),
-    /// The same under TLS: send `close_notify` and FIN, then linger for the peer's own `close_notify`.
+    /// The same under TLS: send `close_notify` and FIN, then linger for the peer's own `close_notify`, unless it is heard out.
     CloseNotify(ConnectionId),
     /// Close so many of the quiet connections, but not those on which bytes have come, and call
     /// [`Drain::handle_quiet_closed`].
     CloseQuiet(u32),
     /// Close all quiet connections at once, and call [`Drain::handle_quiet_closed`].
     DestroyQuiet,
-    /// Look whether the peer of this connection is still reading what was sent to it, and call [`Drain::handle_reading`].
+    /// Look how much of what was sent to the peer of this connection waits until it takes more, and call [`Drain::handle_unsent`].
     LookUnsent(ConnectionId),
     /// Close this connection after the last byte written to it. Before, look as for [`Action::LookUnsent`].
     End(ConnectionId),
-    /// Send FIN after the last byte, then read and discard until the peer closes. If the answer said close, keep Node
-    /// from closing at once.
+    /// The same under TLS: send `close_notify` and FIN, then linger for the peer's own `close_notify`, unless it is heard out.
+    EndNotify(ConnectionId),
+    /// Send FIN after the last byte, then read and discard until the peer closes. Keep Node from closing at once, as it does after an
+    /// answer that said close.
     Linger(ConnectionId),
     /// Its last answer has left and said nothing of the connection, but the rest of that request's body is still coming.
     /// Read and discard it as ever, and call [`Drain::handle_body_ended`] when it has come.

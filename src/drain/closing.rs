@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::connection::{Course, Tally};
+use super::connection::{Course, Reading, Tally};
 use super::{Action, ConnectionId, Drain, Transport};
 
 /// How long a peer may take to finish writing what is not going to be answered: the body of a request that has been
@@ -11,6 +11,10 @@ use super::{Action, ConnectionId, Drain, Transport};
 /// The same five seconds as nginx's `lingering_timeout`; the deadline of the termination comes first
 /// where it is earlier.
 pub const HEAR_OUT_AT_MOST: Duration = Duration::from_secs(5);
+
+/// How soon it is looked again whether a peer that was still reading has taken everything. It may have, and leave its own end open.
+/// Each look is twice as long after the one before, as long as the peer goes on: it may take nothing for [`HEAR_OUT_AT_MOST`].
+pub const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// How long a TLS peer may take to answer our `close_notify` with its own (RFC 8446, section 6.1).
 ///
@@ -47,7 +51,7 @@ impl Drain {
     pub(super) fn end(&mut self, id: ConnectionId, now: Instant) {
         let action = match self.leave(id, Tally::Drained, now) {
             Transport::Plain => Action::End(id),
-            Transport::Tls => Action::Linger(id),
+            Transport::Tls => Action::EndNotify(id),
         };
         self.actions.push_back(action);
     }
@@ -88,18 +92,38 @@ impl Drain {
 
     /// The same, but it is further requests that come, or may come before the answer has been read. Behind an answer that said
     /// close they may not be processed (RFC 9112, section 9.6), so Node must not see them.
-    pub(super) fn hear_out(&mut self, id: ConnectionId, tally: Tally, now: Instant) {
-        self.linger(id, HEAR_OUT_AT_MOST, tally, now);
+    pub(super) fn hear_out(&mut self, id: ConnectionId, now: Instant) {
+        self.linger(id, HEAR_OUT_AT_MOST, Tally::Drained, now);
         self.actions.push_back(Action::HearOut(id));
     }
 
-    /// Its peer has had its time to close. As long as it is reading the answer, it can't.
-    pub(super) fn linger_on(&mut self, id: ConnectionId, reading: bool, tally: Tally, now: Instant) {
-        if reading {
-            self.linger(id, HEAR_OUT_AT_MOST, tally, now);
-        } else {
-            self.destroy(id);
+    /// The same, but it is the peer that has yet to take so much of what was sent, and what it may send before it closes.
+    pub(super) fn hear_out_reading(&mut self, id: ConnectionId, unsent: u32, tally: Tally, now: Instant) {
+        self.linger_while_reading(id, unsent, tally, now);
+        self.actions.push_back(Action::HearOut(id));
+    }
+
+    /// Its peer has had its time to close. As long as it is reading, it can't.
+    pub(super) fn look_unsent(&mut self, id: ConnectionId) {
+        if !std::mem::replace(&mut self.connections[id].is_looked_at, true) {
+            self.actions.push_back(Action::LookUnsent(id));
         }
+    }
+
+    /// The same, when that is known.
+    pub(super) fn linger_on(&mut self, id: ConnectionId, unsent: u32, tally: Tally, now: Instant) {
+        let is_stalled = self.connections[id].reading.is_some_and(|reading| reading.is_stalled(unsent, now));
+        if unsent == 0 || is_stalled {
+            self.destroy(id);
+        } else {
+            self.linger_while_reading(id, unsent, tally, now);
+        }
+    }
+
+    fn linger_while_reading(&mut self, id: ConnectionId, unsent: u32, tally: Tally, now: Instant) {
+        let reading = Reading::seen(self.connections[id].reading, unsent, now);
+        self.connections[id].reading = Some(reading);
+        self.linger(id, reading.look_again_after, tally, now);
     }
 
     fn linger(&mut self, id: ConnectionId, at_most: Duration, tally: Tally, now: Instant) {
@@ -193,5 +217,22 @@ impl Drain {
         if half {
             self.actions.push_back(Action::CutHalf(id));
         }
+    }
+}
+
+impl Reading {
+    /// What is known after one more look.
+    fn seen(before: Option<Self>, unsent: u32, now: Instant) -> Self {
+        let Some(before) = before else {
+            return Self { unsent, taken_at: now, look_again_after: LOOKS_AGAIN_AFTER };
+        };
+        let taken_at = if unsent < before.unsent { now } else { before.taken_at };
+        let stalled_after = (taken_at + HEAR_OUT_AT_MOST).saturating_duration_since(now);
+        Self { unsent, taken_at, look_again_after: stalled_after.min(before.look_again_after * 2) }
+    }
+
+    /// Whether the peer has taken nothing for so long that it is taken to have stopped.
+    fn is_stalled(self, unsent: u32, now: Instant) -> bool {
+        unsent >= self.unsent && now.saturating_duration_since(self.taken_at) >= HEAR_OUT_AT_MOST
     }
 }

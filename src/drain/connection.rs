@@ -1,6 +1,6 @@
 //! One connection: what is under way on it, and whether it is on its way out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Distance;
 use super::keep_alive::Rhythm;
@@ -108,6 +108,16 @@ impl Course {
     }
 }
 
+/// What is known of a peer that is still reading what was sent to it, when it has been looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reading {
+    /// How many bytes it had yet to take.
+    pub(super) unsent: u32,
+    /// When it was last seen to have taken some.
+    pub(super) taken_at: Instant,
+    pub(super) look_again_after: Duration,
+}
+
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) transport: Transport,
@@ -126,6 +136,10 @@ pub(super) struct Connection {
     pub(super) used: bool,
     /// Whether it was given more time once, as it had been held up.
     pub(super) excused: bool,
+    /// If it is on its way out, and its peer was still reading.
+    pub(super) reading: Option<Reading>,
+    /// Whether its peer has had its time to close, and it is looked whether it is still reading.
+    pub(super) is_looked_at: bool,
     hijacked: bool,
     /// Set when it is destroyed: what it counts as, and how many requests were cut with it.
     destroyed_as: Option<(Tally, u32)>,
@@ -145,6 +159,8 @@ impl Connection {
             rhythm: None,
             used: false,
             excused: false,
+            reading: None,
+            is_looked_at: false,
             hijacked: false,
             destroyed_as: None,
         }

@@ -89,7 +89,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use closing::SHOWS_WITHIN;
-use connection::{Connection, Course, Tally};
+use connection::{Connection, Course};
 use keep_alive::Window;
 use listener::{ACCEPT_AT_MOST, Listener};
 use termination::{Survey, Turn};
@@ -358,7 +358,7 @@ impl Drain {
         let body_follows = finished.arriving == Arriving::Body && connection.is_quiet_but_for_receiving();
         let request_follows = connection.requests > 0 || connection.receiving;
         match finished {
-            Finished { said_close: true, .. } if request_follows => self.hear_out(id, Tally::Drained, now),
+            Finished { said_close: true, .. } if request_follows => self.hear_out(id, now),
             Finished { said_close: true, .. } if body_follows => self.linger_for_body(id, now),
             Finished { said_close: true, .. } => self.leave_to_node(id),
             _ if body_follows && self.phase.is_past_delay() => self.hear_body(id, now),
@@ -439,13 +439,18 @@ impl Drain {
         self.assert_invariants();
     }
 
-    /// Whether the peer of a connection that is on its way out is still reading: a part of what was sent to it waits in the kernel
-    /// until it takes more. Otherwise all of that has left.
-    pub fn handle_reading(&mut self, id: ConnectionId, reading: bool, now: Instant) {
-        let Some(connection) = self.connections.get(id) else { return };
+    /// So many bytes of what was sent to the peer of a connection that is on its way out wait in the kernel until it takes more. If there
+    /// are none, all of it has left.
+    pub fn handle_unsent(&mut self, id: ConnectionId, unsent: u32, now: Instant) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let has_had_its_time = std::mem::take(&mut connection.is_looked_at);
         match connection.course {
-            Course::Leaving(tally) if reading => self.hear_out(id, tally, now),
-            Course::Lingering { until, tally } if until <= now => self.linger_on(id, reading, tally, now),
+            Course::Leaving(tally) if unsent > 0 => self.hear_out_reading(id, unsent, tally, now),
+            Course::Lingering { tally, .. } if has_had_its_time => self.linger_on(id, unsent, tally, now),
+            // Under TLS it is about to linger.
+            Course::Lingering { tally, .. } if unsent > 0 && connection.reading.is_none() => {
+                self.hear_out_reading(id, unsent, tally, now);
+            }
             _ => {}
         }
         self.assert_invariants();

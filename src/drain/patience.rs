@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::connection::{Connection, Course};
 use super::keep_alive::Window;
 use super::termination::Turn;
-use super::{Action, ConnectionId, Drain};
+use super::{ConnectionId, Drain};
 
 /// How late it must be found that somebody's time is over. A busy loop is late by less, one that was stopped by more.
 pub const HELD_UP_FROM: Duration = Duration::from_millis(20);
@@ -95,7 +95,7 @@ impl Drain {
     fn go_on_without(&mut self, id: ConnectionId, now: Instant) {
         match self.connections[id].course {
             Course::HearingBody { .. } | Course::ClosingSession { .. } => self.destroy(id),
-            Course::Lingering { .. } => self.actions.push_back(Action::LookUnsent(id)),
+            Course::Lingering { .. } => self.look_unsent(id),
             Course::Pinging { .. } => self.close_session(id, false, now),
             Course::Kept { .. } => {
                 self.queue_close(id);

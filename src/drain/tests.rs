@@ -1,6 +1,6 @@
 //! Scenes played against the machine in virtual time: each names what a termination promises.
 
-use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN};
+use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, LOOKS_AGAIN_AFTER, PING_AT_MOST, SESSION_CLOSES_WITHIN};
 use super::distance::{HEARS_WITHIN, ROUND_TRIP_AT_MOST};
 use super::idle::CLOSES_PER_TURN;
 use super::keep_alive::{ASKS_AGAIN_WITHIN, FEW, RHYTHM_FROM_AFAR_AT_MOST, SPEAKS_WITHIN};
@@ -71,8 +71,8 @@ impl Scene {
         self.actions()
     }
 
-    fn look(&mut self, id: ConnectionId, reading: bool) -> Vec<Action> {
-        self.drain.handle_reading(id, reading, self.now);
+    fn look(&mut self, id: ConnectionId, unsent: u32) -> Vec<Action> {
+        self.drain.handle_unsent(id, unsent, self.now);
         self.actions()
     }
 
@@ -172,7 +172,7 @@ fn an_idle_tls_connection_gets_a_close_notify_and_a_while_to_answer_it() {
     scene.server_closed();
     scene.close(polite);
     assert_eq!(scene.pass(CLOSE_NOTIFY_AT_MOST), [Action::LookUnsent(dead)]);
-    assert_eq!(scene.look(dead, false), [Action::Destroy(dead)]);
+    assert_eq!(scene.look(dead, 0), [Action::Destroy(dead)]);
     assert_eq!(scene.close(dead), [Action::Resolve]);
     assert!(scene.drain.report().graceful(), "a peer that does not say goodbye has lost nothing");
     assert_eq!(scene.drain.report().connections.idle, 2);
@@ -199,7 +199,7 @@ fn a_request_in_flight_is_told_to_close_and_ends() {
 fn an_answer_that_had_begun_is_followed_by_the_end() {
     for (transport, expected) in [
         (Transport::Plain, Action::End as fn(ConnectionId) -> Action),
-        (Transport::Tls, Action::Linger as fn(ConnectionId) -> Action),
+        (Transport::Tls, Action::EndNotify as fn(ConnectionId) -> Action),
     ] {
         let mut scene = Scene::new();
         let id = scene.active(transport, 1);
@@ -361,50 +361,75 @@ fn an_early_answer_lingers_until_the_peer_is_done_or_time_is_up() {
     scene.close(patient);
     assert_eq!(scene.pass(HEAR_OUT_AT_MOST - Duration::from_millis(1)), []);
     assert_eq!(scene.pass(Duration::from_millis(1)), [Action::LookUnsent(endless)]);
-    assert_eq!(scene.look(endless, false), [Action::Destroy(endless)]);
+    assert_eq!(scene.look(endless, 0), [Action::Destroy(endless)]);
     assert_eq!(scene.close(endless), [Action::Resolve]);
     assert!(scene.drain.report().graceful(), "both answers were sent whole");
 }
 
 #[test]
-fn whoever_is_still_reading_its_last_answer_is_heard_out_until_it_closes_or_the_deadline() {
+fn whoever_is_still_reading_its_last_answer_is_heard_out() {
     let mut scene = Scene::new();
     let (told, untold, idle) =
         (scene.active(Transport::Plain, 1), scene.active(Transport::Plain, 1), scene.idle(Transport::Plain));
-    scene.terminate_within(Some(HEAR_OUT_AT_MOST * 3));
+    scene.terminate_within(None);
     scene.actions();
     assert_eq!(scene.turn(), [Action::Close(idle)]);
     scene.server_closed();
-    assert_eq!(scene.look(idle, true), [Action::HearOut(idle)]);
+    assert_eq!(scene.look(idle, 9), [Action::HearOut(idle)]);
     assert_eq!(scene.finish(told, ANSWERED), [Action::LookUnsent(told)]);
-    assert_eq!(scene.look(told, true), [Action::HearOut(told)]);
+    assert_eq!(scene.look(told, 9), [Action::HearOut(told)]);
     assert_eq!(scene.finish(untold, KEPT_ALIVE), [Action::End(untold)]);
-    assert_eq!(scene.look(untold, true), [Action::HearOut(untold)]);
-    assert_eq!(scene.look(told, true), [], "that is known");
-    scene.pass(HEAR_OUT_AT_MOST);
-    assert_eq!(scene.look(told, true), []);
-    assert_eq!(scene.look(untold, false), [Action::Destroy(untold)], "it has read everything, and does not close");
+    assert_eq!(scene.look(untold, 9), [Action::HearOut(untold)]);
+    assert_eq!(scene.look(told, 9), [], "that is known");
+    assert_eq!(scene.pass(LOOKS_AGAIN_AFTER), [told, untold, idle].map(Action::LookUnsent));
+    assert_eq!(scene.look(untold, 0), [Action::Destroy(untold)], "it has everything, and does not close");
+    assert_eq!(scene.look(told, 8), []);
+    assert_eq!(scene.look(idle, 8), []);
     scene.close(untold);
     scene.close(idle);
-    scene.pass(HEAR_OUT_AT_MOST);
-    assert_eq!(scene.look(told, true), []);
-    assert_eq!(scene.pass(HEAR_OUT_AT_MOST), [Action::AwaitTurn, Action::LookUnsent(told)]);
-    assert_eq!(scene.turn(), [Action::Destroy(told)]);
-    assert_eq!(scene.close(told), [Action::Resolve]);
-    assert!(scene.drain.report().graceful(), "the kernel goes on sending what it holds");
+    assert_eq!(scene.pass(LOOKS_AGAIN_AFTER), [], "each look is later");
+    assert_eq!(scene.pass(LOOKS_AGAIN_AFTER), [Action::LookUnsent(told)]);
+    assert_eq!(scene.look(told, 7), []);
+    scene.close(told);
+    assert!(scene.drain.report().graceful());
     assert_eq!(scene.drain.report().connections, report::Connections { idle: 1, drained: 2, forced: 0 });
 }
 
 #[test]
-fn over_tls_whoever_is_still_reading_has_more_time_to_answer_a_close_notify() {
+fn whoever_has_stopped_reading_is_not_waited_for() {
     let mut scene = Scene::new();
-    let id = scene.idle(Transport::Tls);
+    let id = scene.active(Transport::Plain, 1);
+    scene.terminate_within(None);
+    scene.turn();
+    scene.server_closed();
+    scene.finish(id, ANSWERED);
+    scene.look(id, 9);
+    let mut waited = Duration::ZERO;
+    while waited < HEAR_OUT_AT_MOST * 4 {
+        let due = scene.drain.poll_timeout().unwrap() - scene.now;
+        assert!(due <= HEAR_OUT_AT_MOST);
+        waited += due;
+        scene.pass(due);
+        // It takes a little before the first of these looks, and never again.
+        if scene.look(id, 8) == [Action::Destroy(id)] {
+            break;
+        }
+    }
+    assert_eq!(waited, LOOKS_AGAIN_AFTER + HEAR_OUT_AT_MOST, "since it was last seen to take some");
+    assert_eq!(scene.close(id), [Action::Resolve]);
+    assert!(scene.drain.report().graceful(), "the kernel goes on sending what it holds");
+}
+
+#[test]
+fn over_tls_whoever_is_still_reading_is_heard_out_in_place_of_answering_a_close_notify() {
+    let mut scene = Scene::new();
+    let (idle, active) = (scene.idle(Transport::Tls), scene.active(Transport::Tls, 1));
     scene.terminate();
-    assert_eq!(scene.turn(), [Action::CloseNotify(id)]);
-    assert_eq!(scene.pass(CLOSE_NOTIFY_AT_MOST), [Action::LookUnsent(id)]);
-    assert_eq!(scene.look(id, true), []);
-    scene.pass(CLOSE_NOTIFY_AT_MOST);
-    assert_eq!(scene.turn(), []);
+    assert_eq!(scene.turn(), [Action::CloseNotify(idle)]);
+    assert_eq!(scene.look(idle, 9), [Action::HearOut(idle)]);
+    assert_eq!(scene.finish(active, KEPT_ALIVE), [Action::EndNotify(active)]);
+    assert_eq!(scene.look(active, 9), [Action::HearOut(active)]);
+    assert_eq!(scene.pass(LOOKS_AGAIN_AFTER), [idle, active].map(Action::LookUnsent));
 }
 
 #[test]

@@ -26,7 +26,6 @@ impl World {
             Action::SayKeepAlive(id) => self.named(id).says_close = false,
             Action::Close(id) | Action::CloseNotify(id) if self.named(id).unnoticed => self.look_at(id),
             Action::Close(id) | Action::CloseNotify(id) if self.named(id).stirred => self.wait_for(id),
-            Action::CloseNotify(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
             Action::CloseQuiet(count) => self.close_quiet(count as usize),
             Action::DestroyQuiet => self.destroy_quiet(),
             Action::LookUnsent(id) => self.look_unsent(id),
@@ -36,10 +35,16 @@ impl World {
                 let peer = self.named(id);
                 peer.closing = peer.lingers_until.is_none();
             }
-            Action::Linger(id) if self.named(id).answered_early => self.linger(id, HEAR_OUT_AT_MOST),
+            Action::CloseNotify(id) | Action::EndNotify(id) => {
+                self.look_unsent(id);
+                if self.named(id).lingers_until.is_none() {
+                    self.linger(id, CLOSE_NOTIFY_AT_MOST);
+                }
+            }
+            Action::Linger(id) => self.linger(id, HEAR_OUT_AT_MOST),
             Action::HearBody(id) => self.hear_body(id),
-            Action::HearOut(id) => self.linger(id, HEAR_OUT_AT_MOST),
-            Action::Linger(id) => self.linger(id, CLOSE_NOTIFY_AT_MOST),
+            Action::HearOut(id) if self.named(id).is_busy() => self.linger(id, HEAR_OUT_AT_MOST),
+            Action::HearOut(id) => self.linger(id, LOOKS_AGAIN_AFTER),
             Action::Ping(id) => {
                 let now = self.now;
                 let peer = self.named(id);
@@ -143,12 +148,15 @@ impl World {
     fn look_unsent(&mut self, id: ConnectionId) {
         let now = self.now;
         let peer = self.named(id);
-        let reading = peer.reading;
-        if reading && peer.lingers_until.is_some_and(|until| until <= now) {
-            peer.lingers_until = Some(now + HEAR_OUT_AT_MOST + peer.round_trip());
+        let unsent = peer.unsent;
+        if unsent > 0 {
+            peer.looks.push((now, unsent));
+            if peer.lingers_until.is_some() && !peer.has_stalled(now) {
+                peer.lingers_until = Some(now + peer.is_looked_at_again_after() + peer.round_trip());
+            }
         }
         peer.leaving = true;
-        self.drain.handle_reading(id, reading, now);
+        self.drain.handle_unsent(id, unsent, now);
         self.obey();
     }
 
@@ -161,7 +169,7 @@ impl World {
                     self.receive(socket);
                 }
                 // It is found, and looked at once more when it is to be closed as one that is known.
-                Some(peer) if peer.stirred || peer.reading => {
+                Some(peer) if peer.stirred || peer.unsent > 0 => {
                     peer.found_at = Some(self.now);
                     self.find(socket);
                 }

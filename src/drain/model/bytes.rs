@@ -108,7 +108,7 @@ fn step(input: &mut Unstructured<'_>) -> Result<Step> {
         33 => Step::EndHandshake,
         34 => Step::LoseHandshake,
         35 => Step::Travel(distance(input)?),
-        36 => Step::Read(place(input)?, input.arbitrary()?),
+        36 => Step::Read(place(input)?, input.int_in_range(0..=3)?),
         _ => Step::Listen,
     })
 }

@@ -164,9 +164,9 @@ impl World {
     }
 
     /// Over HTTP/2 a peer acknowledges what it has read, and what it has not read is not closed over.
-    pub(super) fn read(&mut self, socket: Socket, reading: bool) {
+    pub(super) fn read(&mut self, socket: Socket, unsent: u32) {
         let peer = peer_of(&mut self.open, socket);
-        peer.reading = reading && !peer.session;
+        peer.unsent = if peer.session { 0 } else { unsent };
     }
 
     pub(super) fn abort(&mut self, socket: Socket) {

@@ -97,7 +97,10 @@ fn every_termination_resolves_once(world: &World) {
 fn nothing_is_closed_that_has_a_request_in_flight_or_is_receiving_one(world: &World) {
     for Moment { action, peer, .. } in &world.history {
         let Some(peer) = peer else { continue };
-        if matches!(action, Action::Close(_) | Action::CloseNotify(_) | Action::End(_) | Action::Linger(_)) {
+        if matches!(
+            action,
+            Action::Close(_) | Action::CloseNotify(_) | Action::End(_) | Action::EndNotify(_) | Action::Linger(_)
+        ) {
             assert!(!peer.is_busy() && !peer.session, "{action:?}: {peer:?}");
         }
     }
@@ -107,7 +110,7 @@ fn only_behind_the_last_answer_are_requests_discarded(world: &World) {
     for Moment { action, peer, .. } in &world.history {
         let (Action::HearOut(_), Some(peer)) = (action, peer) else { continue };
         assert!(peer.leaving && !peer.session && peer.lingers_until.is_none(), "{peer:?}");
-        assert!(peer.is_busy() || peer.reading, "{peer:?}");
+        assert!(peer.is_busy() || peer.unsent > 0, "{peer:?}");
     }
 }
 
@@ -115,7 +118,8 @@ fn nothing_is_closed_before_the_delay_is_over(world: &World) {
     for Moment { action, peer, termination, .. } in &world.history {
         let Some(Termination { drains_after: None, .. }) = termination else { continue };
         // But an answer may have said close.
-        let linger = matches!(action, Action::Linger(_)) && !peer.as_ref().is_some_and(|peer| peer.leaving);
+        let linger = matches!(action, Action::EndNotify(_) | Action::Linger(_))
+            && !peer.as_ref().is_some_and(|peer| peer.leaving);
         let end = matches!(action, Action::End(_) | Action::Ping(_) | Action::HoldListener | Action::CloseServer);
         assert!(!closes_idle(*action) && !linger && !end, "{action:?}");
     }
@@ -150,7 +154,7 @@ fn nothing_is_destroyed_before_the_deadline_unless_it_has_lingered_long_enough(w
     for Moment { action, peer, termination, now, .. } in &world.history {
         let (Action::Destroy(_), Some(peer), Some(termination)) = (action, peer, termination) else { continue };
         let lingered = peer.lingers_until.or(peer.body_until).is_some_and(|until| until <= *now);
-        let reading = peer.reading && peer.lingers_until.is_some();
+        let reading = peer.unsent > 0 && peer.lingers_until.is_some() && !peer.has_stalled(*now);
         assert!(termination.expired || lingered && !reading, "{peer:?}");
     }
 }
@@ -435,10 +439,10 @@ pub(super) fn calls_that_nobody_waits_for_change_nothing(world: &mut World) {
         }
         if !peer.leaving {
             drain.handle_stirred(id, *now);
-            drain.handle_reading(id, true, *now);
+            drain.handle_unsent(id, 1, *now);
         }
         if peer.lingers_until.is_none_or(|until| until > *now) {
-            drain.handle_reading(id, false, *now);
+            drain.handle_unsent(id, 0, *now);
         }
         if peer.body_until.is_none() {
             drain.handle_body_ended(id, true, *now);

@@ -24,7 +24,9 @@ mod survey;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::closing::{CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, PING_AT_MOST, SESSION_CLOSES_WITHIN, SHOWS_WITHIN};
+use super::closing::{
+    CLOSE_NOTIFY_AT_MOST, HEAR_OUT_AT_MOST, LOOKS_AGAIN_AFTER, PING_AT_MOST, SESSION_CLOSES_WITHIN, SHOWS_WITHIN,
+};
 use super::distance::{HEARS_WITHIN, HEARS_WITHIN_AT_MOST, ROUND_TRIP_AT_MOST, ROUND_TRIP_IF_UNKNOWN};
 use super::keep_alive::{ASKS_AGAIN_WITHIN, CROWD, FEW, GAPS, WINDOW_AT_MOST};
 use super::keep_alive::{RHYTHM_AT_LEAST, RHYTHM_AT_MOST, RHYTHM_FROM_AFAR_AT_MOST, SPEAKS_WITHIN};
@@ -147,7 +149,7 @@ impl World {
             Step::Receive(place) => self.at(place, Self::receive),
             Step::ReceiveUnnoticed(place) => self.at(place, Self::receive_unnoticed),
             Step::Stir(place) => self.at(place, |world, socket| world.peer(socket).stirred = true),
-            Step::Read(place, reading) => self.at(place, |world, socket| world.read(socket, reading)),
+            Step::Read(place, unsent) => self.at(place, |world, socket| world.read(socket, unsent)),
             Step::EndBody(place, more) => self.at(place, |world, socket| world.end_body(socket, more)),
             Step::Secure(place) => self.at(place, Self::secure),
             Step::NothingMore(place) => self.at(place, Self::nothing_more),
@@ -206,7 +208,7 @@ impl World {
 
     /// Otherwise they are looked at again and again, as long as there is no deadline.
     fn let_everybody_read(&mut self) {
-        self.open.values_mut().for_each(|peer| peer.reading = false);
+        self.open.values_mut().for_each(|peer| peer.unsent = 0);
     }
 
     /// Nothing ends by itself, until the termination resolves.

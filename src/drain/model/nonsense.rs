@@ -62,7 +62,7 @@ impl Talk {
             Step::Receive(id) => drain.handle_receiving(id),
             Step::ReceiveUnnoticed(id) => drain.handle_answered_early(id, *now),
             Step::Stir(id) => drain.handle_stirred(id, *now),
-            Step::Read(id, reading) => drain.handle_reading(id, reading, *now),
+            Step::Read(id, unsent) => drain.handle_unsent(id, unsent, *now),
             Step::EndBody(id, more) => drain.handle_body_ended(id, more, *now),
             Step::Secure(id) => drain.handle_secured(id, *now),
             Step::NothingMore(id) => drain.handle_nothing_more(id),

@@ -59,8 +59,10 @@ pub(super) struct Peer {
     pub(super) answered_early: bool,
     /// When that has had time enough to come, if the machine waits for it.
     pub(super) body_until: Option<Instant>,
-    /// It is still reading what was sent to it, which waits until it takes more.
-    pub(super) reading: bool,
+    /// So much of what was sent to it waits until it takes more.
+    pub(super) unsent: u32,
+    /// The looks at that: when, and how much it was.
+    pub(super) looks: Vec<(Instant, u32)>,
     pub(super) hijacked: bool,
     /// HTTP/2 is spoken.
     pub(super) session: bool,
@@ -116,7 +118,8 @@ impl Peer {
             shows_until: None,
             answered_early: false,
             body_until: None,
-            reading: false,
+            unsent: 0,
+            looks: Vec::new(),
             hijacked: false,
             session,
             pinging_until: None,
@@ -147,6 +150,33 @@ impl Peer {
         let came = if self.session { self.in_flight.pop_back() } else { self.in_flight.pop_front() };
         self.closing |= self.session_closing && self.in_flight.is_empty();
         came
+    }
+
+    /// How soon it is looked again: the time doubles from look to look, but ends when it has taken nothing for long.
+    pub(super) fn is_looked_at_again_after(&self) -> Duration {
+        let mut after = LOOKS_AGAIN_AFTER / 2;
+        for (count, &(at, _)) in (1..).zip(&self.looks) {
+            after = (after * 2).min(self.stalls_at(count).map_or(Duration::ZERO, |stalls| stalls - at.min(stalls)));
+        }
+        after
+    }
+
+    /// Whether it has not been seen to take anything for long.
+    pub(super) fn has_stalled(&self, now: Instant) -> bool {
+        self.stalls_at(self.looks.len()).is_some_and(|stalls| stalls <= now)
+    }
+
+    /// When it will not have taken anything for long, by so many looks.
+    fn stalls_at(&self, looks: usize) -> Option<Instant> {
+        let mut before = u32::MAX;
+        let mut taken_at = None;
+        for &(at, unsent) in self.looks.iter().take(looks) {
+            if unsent < before {
+                taken_at = Some(at);
+            }
+            before = unsent;
+        }
+        taken_at.map(|at| at + HEAR_OUT_AT_MOST)
     }
 
     pub(super) fn is_busy(&self) -> bool {

@@ -157,6 +157,7 @@ pub(super) fn id_of(action: Action) -> Option<ConnectionId> {
         | Action::CloseNotify(id)
         | Action::LookUnsent(id)
         | Action::End(id)
+        | Action::EndNotify(id)
         | Action::Linger(id)
         | Action::HearBody(id)
         | Action::HearOut(id)

@@ -40,8 +40,8 @@ pub(super) enum Step {
     ReceiveUnnoticed(usize),
     /// Something comes that will turn out to be no request, and the caller will not notice before it looks.
     Stir(usize),
-    /// The peer stops reading what was sent to it, or has read all of it.
-    Read(usize, bool),
+    /// So much of what was sent to the peer waits from now on until it takes more.
+    Read(usize, u32),
     /// The rest of a body ends whose request is answered, and whether half a request comes behind it.
     EndBody(usize, bool),
     /// A TLS handshake ends.

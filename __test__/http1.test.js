@@ -207,70 +207,68 @@ for (const transport of transports) {
         assert.equal((await terminated).graceful, true);
       });
 
-      describe('whose client has yet to read a part that the kernel holds', () => {
-        // More than a client's kernel takes for it, and less than the server's does.
-        const body = 'x'.repeat(600_000);
+      // More than a client's kernel takes for it, and less than the server's does.
+      const unreadBody = 'x'.repeat(600_000);
 
-        /** A client that reads nothing, and is asked for whether it is to be told that its connection closes. */
-        async function answeredUnread(test, { begin = () => {}, before = false, httpResponseTimeout = 10_000 }) {
-          const [begun, go, answered] = [gate(), gate(), gate()];
-          const asked = [];
-          const { server, terminator } = await serve(
-            test,
-            transport,
-            async ({ url }, response) => {
-              asked.push(url);
-              begin(response);
-              begun.open();
-              await go.passed;
-              response.on('finish', answered.open).end(body);
-            },
-            { httpResponseTimeout, keepAliveDrainTimeout: 0 },
-          );
-          const client = await connect(transport, server, { reading: false });
-          await client.write(requestText());
-          await begun.passed;
-          if (before) {
-            go.open();
-            await answered.passed;
-          }
-          const { serverSocket } = client;
-          const ended = Promise.race([once(serverSocket, 'finish'), once(serverSocket, 'close')]);
-          const terminated = terminator.terminate();
+      /** A client that reads nothing, and is asked for whether it is to be told that its connection closes. */
+      async function answeredUnread(test, { begin = () => {}, before = false, httpResponseTimeout = 10_000 }) {
+        const [begun, go, answered] = [gate(), gate(), gate()];
+        const asked = [];
+        const { server, terminator } = await serve(
+          test,
+          transport,
+          async ({ url }, response) => {
+            asked.push(url);
+            begin(response);
+            begun.open();
+            await go.passed;
+            response.on('finish', answered.open).end(unreadBody);
+          },
+          { httpResponseTimeout, keepAliveDrainTimeout: 0 },
+        );
+        const client = await connect(transport, server, { reading: false });
+        await client.write(requestText());
+        await begun.passed;
+        if (before) {
           go.open();
-          await ended;
-          // Until its descriptor is closed.
+          await answered.passed;
+        }
+        const { serverSocket } = client;
+        const ended = Promise.race([once(serverSocket, 'finish'), once(serverSocket, 'close')]);
+        const terminated = terminator.terminate();
+        go.open();
+        await ended;
+        // Until its descriptor is closed.
+        await turn();
+        return { asked, client, terminated, terminator };
+      }
+
+      for (const [what, course] of [
+        ['was told that it closes', {}],
+        ['was not', { begin: (response) => response.flushHeaders() }],
+        ['was answered before', { before: true }],
+      ]) {
+        it(`is answered whole though its client reads late and pipelines another one, if it ${what}`, async (test) => {
+          const { asked, client, terminated, terminator } = await answeredUnread(test, course);
+          await client.write(requestText('/behind'));
           await turn();
-          return { asked, client, terminated, terminator };
-        }
-
-        for (const [what, course] of [
-          ['was told that it closes', {}],
-          ['was not', { begin: (response) => response.flushHeaders() }],
-          ['was answered before', { before: true }],
-        ]) {
-          it(`ends whole, though the client pipelines another one meanwhile, if it ${what}`, async (test) => {
-            const { asked, client, terminated, terminator } = await answeredUnread(test, course);
-            await client.write(requestText('/behind'));
-            await turn();
-            assert.equal(terminator.state, 'draining');
-            client.read();
-            assert.equal(await client.ended, 'FIN');
-            const [answer] = client.answers;
-            assert.deepEqual([answer.whole, answer.body.length], [true, body.length]);
-            assert.equal((await terminated).graceful, true);
-            assert.deepEqual(asked, ['/'], 'no handler is called whose answer could not leave');
-          });
-        }
-
-        it('is not waited for beyond the deadline', async (test) => {
-          const { client, terminated } = await answeredUnread(test, { httpResponseTimeout: 50 });
-          const { graceful, requests } = await terminated;
-          assert.deepEqual([graceful, requests.completed], [true, 1]);
+          assert.equal(terminator.state, 'draining');
           client.read();
-          assert.equal(await client.ended, 'FIN', 'the kernel goes on');
-          assert.equal(client.answers[0].whole, true);
+          assert.equal(await client.ended, 'FIN');
+          const [answer] = client.answers;
+          assert.deepEqual([answer.whole, answer.body.length], [true, unreadBody.length]);
+          assert.equal((await terminated).graceful, true);
+          assert.deepEqual(asked, ['/'], 'no handler is called whose answer could not leave');
         });
+      }
+
+      it('is answered whole though its client reads only after the deadline', async (test) => {
+        const { client, terminated } = await answeredUnread(test, { httpResponseTimeout: 50 });
+        const { graceful, requests } = await terminated;
+        assert.deepEqual([graceful, requests.completed], [true, 1]);
+        client.read();
+        assert.equal(await client.ended, 'FIN', 'the kernel goes on');
+        assert.equal(client.answers[0].whole, true);
       });
 
       /** A client whose first request comes before terminate(), further ones after it, and all answers then. */
@@ -1067,8 +1065,6 @@ for (const transport of transports) {
             go.open();
             await answered.passed;
           }
-          await turn();
-          assert.ok(!client.serverSocket.timeout, 'the keepAliveTimeout of its server does not end it');
           await writeRest(client, part);
           client.read();
           assert.equal(await client.ended, 'FIN');
@@ -1077,6 +1073,23 @@ for (const transport of transports) {
           assert.equal((await terminated).graceful, true);
         });
       }
+
+      it('is not cut short by the keepAliveTimeout of its server', async (test) => {
+        const answered = gate();
+        const { server, terminator } = await serve(test, transport, (_request, response) =>
+          response.end('too much', answered.open),
+        );
+        const client = await connect(transport, server);
+        await client.write(requestText('/', { method: 'POST', headers: { 'Content-Length': 2 } }));
+        await answered.passed;
+        assert.ok(client.serverSocket.timeout > 0, 'Node has set it');
+        const terminated = terminator.terminate();
+        await turn();
+        assert.equal(client.serverSocket.timeout, 0);
+        await client.write('xx');
+        assert.equal(await client.ended, 'FIN');
+        assert.equal((await terminated).graceful, true);
+      });
 
       // Node closes the connection after each of these, and `getHeader()` shows it of the first only.
       for (const [whose, headers, say] of [

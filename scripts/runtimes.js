@@ -56,6 +56,9 @@ const runtimes = [
       /wait in the kernel when the one before is answered/,
       /on which nothing had come, and which is upgraded in time/,
       /of 0 lists what nobody has read yet/,
+      /though its client reads late and pipelines another one/,
+      /is not cut short by the keepAliveTimeout of its server/,
+      /a client that reads nothing is waited for/,
     ],
   },
   {
@@ -96,6 +99,9 @@ const runtimes = [
       /with it, when the handler of \/(first|second) calls terminate/,
       /wait in the kernel when the one before is answered/,
       /of 0 lists what nobody has read yet/,
+      /though its client reads late and pipelines another one/,
+      /is not cut short by the keepAliveTimeout of its server/,
+      /a client that reads nothing is waited for/,
     ],
   },
 ];

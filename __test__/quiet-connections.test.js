@@ -1,9 +1,12 @@
 // How many idle connections there are: that is all that the machine knows of them, and by it decides how many close.
 
 const assert = require('node:assert/strict');
+const { once } = require('node:events');
 const net = require('node:net');
 const { describe, it } = require('node:test');
 const { QuietConnections } = require('../lib/quiet-connections');
+
+const isUntold = process.platform !== 'linux';
 
 const WAYS = {
   'something comes in on it': (quiet, socket) => {
@@ -41,12 +44,33 @@ describe('quiet connections', () => {
     const { quiet, used, unused } = some();
     const open = () => [...used, ...unused].map(({ destroyed }) => !destroyed);
     const active = new Set(unused);
-    assert.deepEqual(quiet.close(1, active), { closed: 1, touched: [] });
+    assert.deepEqual(quiet.close(1, active, false), { closed: 1, touched: [] });
     assert.deepEqual([quiet.size, ...open()], [3, false, true, true, true]);
-    assert.deepEqual(quiet.close(2, active), { closed: 2, touched: [] });
+    assert.deepEqual(quiet.close(2, active, false), { closed: 2, touched: [] });
     assert.deepEqual([quiet.size, ...open()], [1, false, false, false, true]);
-    assert.deepEqual(quiet.close(2, active), { closed: 1, touched: [] });
+    assert.deepEqual(quiet.close(2, active, false), { closed: 1, touched: [] });
     assert.deepEqual([quiet.size, ...open()], [0, false, false, false, false]);
+  });
+
+  it('are not closed while their clients are reading, if that is looked for', { skip: isUntold }, async (test) => {
+    const server = net.createServer().listen(0, '127.0.0.1');
+    test.after(() => server.close());
+    await once(server, 'listening');
+    const sockets = [];
+    for (let count = 0; count < 2; count += 1) {
+      const client = net.connect(server.address().port, '127.0.0.1').pause();
+      const [socket] = await once(server, 'connection');
+      test.after(() => [client, socket].forEach((each) => void each.destroy()));
+      sockets.push(socket);
+    }
+    // More than the client's kernel takes, and less than this one's.
+    await new Promise((resolve) => sockets[1].write('x'.repeat(600_000), resolve));
+    const quiet = new QuietConnections();
+    quiet.fill([...sockets], sockets.length);
+    const { closed, touched } = quiet.close(2, new Set(), true);
+    assert.equal(closed, 1);
+    assert.ok(touched.length === 1 && touched[0] === sockets[1]);
+    assert.ok(sockets[0].destroyed && !sockets[1].destroyed);
   });
 });
 
@@ -54,7 +78,7 @@ describe('quiet connections', () => {
 function some() {
   const [used, unused] = [2, 2].map((length) => Array.from({ length }, () => new net.Socket()));
   const quiet = new QuietConnections();
-  quiet.fill([...used], used.length, false);
+  quiet.fill([...used], used.length);
   for (const socket of unused) quiet.addUnused(socket);
   return { quiet, used, unused };
 }

@@ -27,7 +27,7 @@ function unreadAmong(sockets) {
 }
 
 /**
- * The places of those for which it holds anything, or null if there are none.
+ * The places of those for which it holds anything in either direction, or null if there are none.
  *
  * @param {Socket[]} sockets at most `LOOKED_AT_TOGETHER`
  */
@@ -74,4 +74,4 @@ function hasUnread(socket) {
   return unreadAmong([socket]) !== null;
 }
 
-module.exports = { LOOKED_AT_TOGETHER, hasUnread, heldAmong, unreadInKernel, unreadOf };
+module.exports = { LOOKED_AT_TOGETHER, hasUnread, heldAmong, unreadAmong, unreadInKernel, unreadOf };

@@ -3,7 +3,7 @@
 
 const { hasReceived } = require('./received');
 const { handedOutOn } = require('./records');
-const { LOOKED_AT_TOGETHER, heldAmong } = require('./queues');
+const { LOOKED_AT_TOGETHER, heldAmong, unreadAmong } = require('./queues');
 
 /** @typedef {import('node:net').Socket} Socket */
 /** @typedef {import('./received').Received} Received */
@@ -145,9 +145,10 @@ class QuietConnections {
    *
    * @param {number} count
    * @param {Set<Socket>} active those on whose parser a message has begun, if some that were used are left
+   * @param {boolean} mayBeReading whether it is to be looked whose clients are still reading
    * @returns {{ closed: number, touched: Socket[] }} the latter are those that were not
    */
-  close(count, active) {
+  close(count, active, mayBeReading) {
     /** @type {Socket[]} */
     const touched = [];
     let taken = 0;
@@ -155,7 +156,7 @@ class QuietConnections {
       const places = this.#take(Math.min(LOOKED_AT_TOGETHER, count - taken));
       if (places.length === 0) break;
       taken += places.length;
-      this.#closeSilent(places, active, touched);
+      this.#closeSilent(places, active, mayBeReading ? heldAmong : unreadAmong, touched);
     }
     return { closed: taken - touched.length, touched };
   }
@@ -176,10 +177,11 @@ class QuietConnections {
    *
    * @param {number[]} places
    * @param {Set<Socket>} active
+   * @param {typeof heldAmong} look
    * @param {Socket[]} touched those that are not closed are added to these
    */
-  #closeSilent(places, active, touched) {
-    const held = heldAmong(places.map(this.#socketAt, this));
+  #closeSilent(places, active, look, touched) {
+    const held = look(places.map(this.#socketAt, this));
     const silent = places.filter((place, index) => !this.#hasBegunAt(place, active) && !held?.includes(index));
     if (silent.length < places.length) {
       touched.push(...places.filter((place) => !silent.includes(place)).map(this.#socketAt, this));

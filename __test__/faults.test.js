@@ -16,6 +16,10 @@ for (const transport of transports) {
     for (const [what, breakOff] of [
       ['an answer that its handler breaks off', (response) => response.destroy()],
       ['an answer that its handler breaks off with an error', (response) => response.destroy(new Error('no more'))],
+      [
+        'an answer that its handler breaks off with the error of another connection',
+        (response) => response.destroy(Object.assign(new Error('reset'), { code: 'ECONNRESET', syscall: 'read' })),
+      ],
       ['a socket that somebody destroys', (_response, socket) => socket.destroy()],
       // Its client closes its own side then.
       ['a socket that somebody ends', (_response, socket) => socket.end()],

@@ -269,6 +269,12 @@ for (const transport of transports) {
         });
       }
 
+      it('is not waited for without end if its client reads nothing', async (test) => {
+        const { client, terminated } = await answeredUnread(test, { httpResponseTimeout: Number.POSITIVE_INFINITY });
+        assert.equal((await terminated).graceful, true);
+        client.socket.destroy();
+      });
+
       it('is answered whole though its client reads only after the deadline', async (test) => {
         const { client, terminated } = await answeredUnread(test, { httpResponseTimeout: 50 });
         const { graceful, requests } = await terminated;
@@ -1442,35 +1448,6 @@ describe('in time', { concurrency: true }, () => {
         assert.equal(await infinite.client.ended, 'FIN');
         assert.equal(infinite.client.answers[0].body, 'answer to /held');
         assert.equal((await endless).graceful, true);
-      });
-
-      it('a client that reads nothing is waited for five seconds, and not so long if it has read everything', async (test) => {
-        const sides = [0, 1].map(async () => {
-          const [begun, go] = [gate(), gate()];
-          const handler = async (_request, response) => {
-            begun.open();
-            await go.passed;
-            response.end('x'.repeat(600_000));
-          };
-          const options = { httpResponseTimeout: Number.POSITIVE_INFINITY };
-          const { server, terminator } = await serve(test, transport, handler, options);
-          const client = await connect(transport, server, { reading: false });
-          await client.write(requestText());
-          await begun.passed;
-          const before = performance.now();
-          const terminated = terminator.terminate().then(() => performance.now() - before);
-          go.open();
-          return { client, terminated };
-        });
-        const [paused, open] = await Promise.all(sides);
-        await turn();
-        // Its own end stays open.
-        open.client.socket.removeAllListeners('end').resume();
-        const first = await Promise.race([paused.terminated.then(() => 'paused'), open.terminated.then(() => 'open')]);
-        assert.equal(first, 'open');
-        const duration = await paused.terminated;
-        assert.ok(duration >= 5000, `${duration} ms`);
-        for (const { client } of [paused, open]) client.socket.destroy();
       });
 
       it('a client that never ends to write behind its answer is waited for five seconds', async (test) => {

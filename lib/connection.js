@@ -115,10 +115,12 @@ class Connection {
   /** Whether it was closed or broken off by its peer, and not here, once it has closed. */
   get isClosedByPeer() {
     if (this.#isEndedHere) return false;
+    const broken = this.pipelined[0]?.response.errored;
     return [this.accepted, this.socket].some(({ errored, readableEnded }) => {
       const { code, syscall } = /** @type {NodeJS.ErrnoException} */ (errored ?? {});
-      // What the operating system says, it says of the peer; but not that somebody here has destroyed what was still writing.
-      return readableEnded || (syscall !== undefined && code !== 'ECANCELED');
+      // What the operating system says, it says of the peer; but not that somebody here has destroyed what was still writing, nor what
+      // an answer was broken off with, such as the error of another connection.
+      return readableEnded || (syscall !== undefined && code !== 'ECANCELED' && errored !== broken);
     });
   }
 

@@ -271,7 +271,7 @@ function isRead(body) {
  */
 function hearBody({ socket }, ended) {
   const request = discardBody(socket);
-  // Node sets that when this has returned.
+  // Node sets its `keepAliveTimeout` when this has returned.
   timers.nextTick(keepAwake, socket);
   request?.once('close', () => {
     // By then the next one may have been answered, too, and have a body that is still coming.

@@ -14,7 +14,10 @@ pub const HEAR_OUT_AT_MOST: Duration = Duration::from_secs(5);
 
 /// How soon it is looked again whether a peer that was still reading has taken everything. It may have, and leave its own end open.
 /// Each look is twice as long after the one before, as long as the peer goes on: it may take nothing for [`HEAR_OUT_AT_MOST`].
-pub const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(250);
+///
+/// One on this machine that has nothing to write may not for longer than that. The kernel goes on sending there, whoever is gone, so
+/// that it loses something only if it writes before it has read; and a test may leave an answer unread.
+pub const LOOKS_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 /// How long a TLS peer may take to answer our `close_notify` with its own (RFC 8446, section 6.1).
 ///
@@ -99,7 +102,8 @@ impl Drain {
 
     /// The same, but it is the peer that has yet to take so much of what was sent, and what it may send before it closes.
     pub(super) fn hear_out_reading(&mut self, id: ConnectionId, unsent: u32, tally: Tally, now: Instant) {
-        self.linger_while_reading(id, unsent, tally, now);
+        let may_pause_for = if self.connections[id].distance.is_far() { HEAR_OUT_AT_MOST } else { LOOKS_AGAIN_AFTER };
+        self.linger_while_reading(id, Reading::begun(unsent, may_pause_for, now), tally, now);
         self.actions.push_back(Action::HearOut(id));
     }
 
@@ -112,16 +116,27 @@ impl Drain {
 
     /// The same, when that is known.
     pub(super) fn linger_on(&mut self, id: ConnectionId, unsent: u32, tally: Tally, now: Instant) {
-        let is_stalled = self.connections[id].reading.is_some_and(|reading| reading.is_stalled(unsent, now));
-        if unsent == 0 || is_stalled {
-            self.destroy(id);
-        } else {
-            self.linger_while_reading(id, unsent, tally, now);
+        let reading = match self.connections[id].reading {
+            // It was writing.
+            None => Some(Reading::begun(unsent, HEAR_OUT_AT_MOST, now)),
+            Some(reading) => reading.gone_on(unsent, now),
+        };
+        match reading.filter(|_| unsent > 0) {
+            Some(reading) => self.linger_while_reading(id, reading, tally, now),
+            None => self.destroy(id),
         }
     }
 
-    fn linger_while_reading(&mut self, id: ConnectionId, unsent: u32, tally: Tally, now: Instant) {
-        let reading = Reading::seen(self.connections[id].reading, unsent, now);
+    /// The rest of its request's body has had its time to come, and its peer was told nothing. As long as it is reading, it hears that
+    /// there is no more by FIN.
+    pub(super) fn give_up_body(&mut self, id: ConnectionId, unsent: u32, now: Instant) {
+        self.linger_on(id, unsent, Tally::Drained, now);
+        if unsent > 0 {
+            self.actions.push_back(Action::Linger(id));
+        }
+    }
+
+    fn linger_while_reading(&mut self, id: ConnectionId, reading: Reading, tally: Tally, now: Instant) {
         self.connections[id].reading = Some(reading);
         self.linger(id, reading.look_again_after, tally, now);
     }
@@ -221,18 +236,15 @@ impl Drain {
 }
 
 impl Reading {
-    /// What is known after one more look.
-    fn seen(before: Option<Self>, unsent: u32, now: Instant) -> Self {
-        let Some(before) = before else {
-            return Self { unsent, taken_at: now, look_again_after: LOOKS_AGAIN_AFTER };
-        };
-        let taken_at = if unsent < before.unsent { now } else { before.taken_at };
-        let stalled_after = (taken_at + HEAR_OUT_AT_MOST).saturating_duration_since(now);
-        Self { unsent, taken_at, look_again_after: stalled_after.min(before.look_again_after * 2) }
+    fn begun(unsent: u32, may_pause_for: Duration, now: Instant) -> Self {
+        Self { unsent, taken_at: now, may_pause_for, look_again_after: LOOKS_AGAIN_AFTER }
     }
 
-    /// Whether the peer has taken nothing for so long that it is taken to have stopped.
-    fn is_stalled(self, unsent: u32, now: Instant) -> bool {
-        unsent >= self.unsent && now.saturating_duration_since(self.taken_at) >= HEAR_OUT_AT_MOST
+    /// What is known after one more look, unless it has taken nothing for so long that it has stopped.
+    fn gone_on(self, unsent: u32, now: Instant) -> Option<Self> {
+        // The end of the connection counts as a byte, and is written only after the first look.
+        let taken_at = if unsent < self.unsent { now } else { self.taken_at };
+        let stops_after = (taken_at + self.may_pause_for).checked_duration_since(now).filter(|time| !time.is_zero())?;
+        Some(Self { unsent, taken_at, look_again_after: stops_after.min(self.look_again_after * 2), ..self })
     }
 }

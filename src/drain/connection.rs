@@ -115,6 +115,8 @@ pub(super) struct Reading {
     pub(super) unsent: u32,
     /// When it was last seen to have taken some.
     pub(super) taken_at: Instant,
+    /// For how long it may take none.
+    pub(super) may_pause_for: Duration,
     pub(super) look_again_after: Duration,
 }
 
@@ -138,7 +140,8 @@ pub(super) struct Connection {
     pub(super) excused: bool,
     /// If it is on its way out, and its peer was still reading.
     pub(super) reading: Option<Reading>,
-    /// Whether its peer has had its time to close, and it is looked whether it is still reading.
+    /// Whether its peer has had its time, and it is looked whether it is still reading; until what has been seen is told, which follows
+    /// at once. What is told otherwise is what is seen before it is closed.
     pub(super) is_looked_at: bool,
     hijacked: bool,
     /// Set when it is destroyed: what it counts as, and how many requests were cut with it.

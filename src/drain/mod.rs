@@ -447,6 +447,7 @@ impl Drain {
         match connection.course {
             Course::Leaving(tally) if unsent > 0 => self.hear_out_reading(id, unsent, tally, now),
             Course::Lingering { tally, .. } if has_had_its_time => self.linger_on(id, unsent, tally, now),
+            Course::HearingBody { .. } if has_had_its_time => self.give_up_body(id, unsent, now),
             // Under TLS it is about to linger.
             Course::Lingering { tally, .. } if unsent > 0 && connection.reading.is_none() => {
                 self.hear_out_reading(id, unsent, tally, now);

@@ -94,8 +94,8 @@ impl Drain {
 
     fn go_on_without(&mut self, id: ConnectionId, now: Instant) {
         match self.connections[id].course {
-            Course::HearingBody { .. } | Course::ClosingSession { .. } => self.destroy(id),
-            Course::Lingering { .. } => self.look_unsent(id),
+            Course::ClosingSession { .. } => self.destroy(id),
+            Course::Lingering { .. } | Course::HearingBody { .. } => self.look_unsent(id),
             Course::Pinging { .. } => self.close_session(id, false, now),
             Course::Kept { .. } => {
                 self.queue_close(id);

@@ -387,7 +387,6 @@ fn whoever_is_still_reading_its_last_answer_is_heard_out() {
     assert_eq!(scene.look(idle, 8), []);
     scene.close(untold);
     scene.close(idle);
-    assert_eq!(scene.pass(LOOKS_AGAIN_AFTER), [], "each look is later");
     assert_eq!(scene.pass(LOOKS_AGAIN_AFTER), [Action::LookUnsent(told)]);
     assert_eq!(scene.look(told, 7), []);
     scene.close(told);
@@ -397,27 +396,41 @@ fn whoever_is_still_reading_its_last_answer_is_heard_out() {
 
 #[test]
 fn whoever_has_stopped_reading_is_not_waited_for() {
-    let mut scene = Scene::new();
-    let id = scene.active(Transport::Plain, 1);
-    scene.terminate_within(None);
-    scene.turn();
-    scene.server_closed();
-    scene.finish(id, ANSWERED);
-    scene.look(id, 9);
-    let mut waited = Duration::ZERO;
-    while waited < HEAR_OUT_AT_MOST * 4 {
-        let due = scene.drain.poll_timeout().unwrap() - scene.now;
-        assert!(due <= HEAR_OUT_AT_MOST);
-        waited += due;
-        scene.pass(due);
+    for (distance, at_most) in
+        [(Distance::Near, LOOKS_AGAIN_AFTER), (Distance::Far { round_trip: Duration::ZERO }, HEAR_OUT_AT_MOST)]
+    {
+        let mut scene = Scene::new();
+        let id = scene.drain.handle_found(Transport::Plain, distance, false, None);
+        scene.drain.handle_request_started(id, false);
+        scene.terminate_within(None);
+        scene.turn();
+        scene.server_closed();
+        scene.finish(id, ANSWERED);
+        scene.look(id, 9);
+        let mut waited = Duration::ZERO;
         // It takes a little before the first of these looks, and never again.
-        if scene.look(id, 8) == [Action::Destroy(id)] {
-            break;
+        while scene.look(id, 8) != [Action::Destroy(id)] {
+            let due = scene.drain.poll_timeout().unwrap() - scene.now;
+            waited += due;
+            scene.pass(due);
         }
+        assert_eq!(waited, LOOKS_AGAIN_AFTER + at_most, "since it was last seen to take some");
+        assert_eq!(scene.close(id), [Action::Resolve]);
+        assert!(scene.drain.report().graceful(), "the kernel goes on sending what it holds");
     }
-    assert_eq!(waited, LOOKS_AGAIN_AFTER + HEAR_OUT_AT_MOST, "since it was last seen to take some");
-    assert_eq!(scene.close(id), [Action::Resolve]);
-    assert!(scene.drain.report().graceful(), "the kernel goes on sending what it holds");
+}
+
+#[test]
+fn whoever_is_still_reading_is_heard_out_also_if_its_body_has_not_come_in_time() {
+    for unsent in [0, 9] {
+        let mut scene = Scene::new();
+        let id = scene.active(Transport::Plain, 1);
+        scene.terminate_within(None);
+        scene.turn();
+        assert_eq!(scene.finish(id, Finished { arriving: Arriving::Body, ..KEPT_ALIVE }), [Action::HearBody(id)]);
+        assert_eq!(scene.pass(HEAR_OUT_AT_MOST), [Action::LookUnsent(id)]);
+        assert_eq!(scene.look(id, unsent), [if unsent > 0 { Action::Linger(id) } else { Action::Destroy(id) }]);
+    }
 }
 
 #[test]
@@ -467,7 +480,8 @@ fn behind_such_a_body_a_further_request_is_waited_for_and_answered() {
     assert_eq!(scene.pass(ASKS_AGAIN_WITHIN), [Action::AwaitTurn]);
     assert_eq!(scene.turn(), [Action::CloseNotify(silent)]);
     assert_eq!(scene.start(asking, false), [Action::SayClose(asking)]);
-    assert!(scene.pass(HEAR_OUT_AT_MOST).contains(&Action::Destroy(endless)));
+    assert!(scene.pass(HEAR_OUT_AT_MOST).contains(&Action::LookUnsent(endless)));
+    assert_eq!(scene.look(endless, 0), [Action::Destroy(endless)]);
     assert_eq!(scene.drain.report().requests.cut, 0);
 }
 

@@ -41,10 +41,12 @@ impl World {
                     self.linger(id, CLOSE_NOTIFY_AT_MOST);
                 }
             }
-            Action::Linger(id) => self.linger(id, HEAR_OUT_AT_MOST),
             Action::HearBody(id) => self.hear_body(id),
-            Action::HearOut(id) if self.named(id).is_busy() => self.linger(id, HEAR_OUT_AT_MOST),
-            Action::HearOut(id) => self.linger(id, LOOKS_AGAIN_AFTER),
+            Action::Linger(id) | Action::HearOut(id) => {
+                let peer = self.named(id);
+                let at_most = if peer.looks.is_empty() { HEAR_OUT_AT_MOST } else { peer.is_looked_at_again_after() };
+                self.linger(id, at_most);
+            }
             Action::Ping(id) => {
                 let now = self.now;
                 let peer = self.named(id);
@@ -150,6 +152,11 @@ impl World {
         let peer = self.named(id);
         let unsent = peer.unsent;
         if unsent > 0 {
+            if peer.looks.is_empty() {
+                let was_writing = peer.lingers_until.or(peer.body_until).is_some();
+                let is_patient = was_writing || peer.distance.is_far();
+                peer.may_pause_for = if is_patient { HEAR_OUT_AT_MOST } else { LOOKS_AGAIN_AFTER };
+            }
             peer.looks.push((now, unsent));
             if peer.lingers_until.is_some() && !peer.has_stalled(now) {
                 peer.lingers_until = Some(now + peer.is_looked_at_again_after() + peer.round_trip());

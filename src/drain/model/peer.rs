@@ -63,6 +63,8 @@ pub(super) struct Peer {
     pub(super) unsent: u32,
     /// The looks at that: when, and how much it was.
     pub(super) looks: Vec<(Instant, u32)>,
+    /// For how long it may take nothing, by what was known at the first look.
+    pub(super) may_pause_for: Duration,
     pub(super) hijacked: bool,
     /// HTTP/2 is spoken.
     pub(super) session: bool,
@@ -120,6 +122,7 @@ impl Peer {
             body_until: None,
             unsent: 0,
             looks: Vec::new(),
+            may_pause_for: Duration::ZERO,
             hijacked: false,
             session,
             pinging_until: None,
@@ -176,7 +179,7 @@ impl Peer {
             }
             before = unsent;
         }
-        taken_at.map(|at| at + HEAR_OUT_AT_MOST)
+        taken_at.map(|at| at + self.may_pause_for)
     }
 
     pub(super) fn is_busy(&self) -> bool {

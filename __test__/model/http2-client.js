@@ -7,14 +7,8 @@ const { answerTo, FAR } = require('./script');
 
 const { NGHTTP2_CANCEL, NGHTTP2_REFUSED_STREAM } = http2.constants;
 
-/** How much a server may send before a client makes room for more (RFC 9113, section 6.9.2). */
-const WINDOW = 65_535;
-
-/** Sessions of Node 20 stop reading while an answer waits for that, and do not notice that the client goes: see README, Limits. */
-const STOPS_READING = process.versions.node.startsWith('20.');
-
-/** Those before Node 26 may not notice it if they find the end of the connection together with a request: see there, too. */
-const OVERLOOKS_END = Number.parseInt(process.versions.node, 10) < 26;
+/** Sessions of Node before 26 do not always notice that a client goes while they are answering it: see README, Limits. */
+const OVERLOOKS_LEAVING = Number.parseInt(process.versions.node, 10) < 26;
 
 class Http2Client extends Player {
   /** One for each stream, in the order in which they were opened. */
@@ -125,9 +119,7 @@ class Http2Client extends Player {
 
   leave() {
     if (this.leftAt !== null || this.endedAt !== null) return;
-    const waiting = this.requests.filter(({ outcome }) => outcome === null);
-    if (STOPS_READING && waiting.some(({ answer }) => answer.size > WINDOW)) return;
-    if (OVERLOOKS_END && waiting.some(({ url }) => !this.director.requests.has(url))) return;
+    if (OVERLOOKS_LEAVING && this.requests.some(({ outcome }) => outcome === null)) return;
     this.leftAt = this.director.now();
     this.session.destroy();
   }

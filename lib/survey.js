@@ -365,7 +365,7 @@ class Survey {
     // Those that were never used are among these, and there may be thousands.
     const used = this.#quiet.usedAreLeft ? activeSockets(this.#server) : undefined;
     // The kernel goes on sending if this process is gone, but not if with it the network is that is the way to other machines, as
-    // with the last process of a container. For clients on this one it would take a twentieth longer, for little.
+    // with the last process of a container. For clients on this one it would take some 3 % longer, for little.
     const mayBeReading = this.#attachment.wasNewcomerFar !== false;
     const { closed, touched } = this.#quiet.close(count, used ?? new Set(), mayBeReading);
     const active = used ?? (touched.length > 0 ? activeSockets(this.#server) : undefined);

@@ -40,14 +40,17 @@
 //!
 //! This is the one module that has any. A descriptor comes from JavaScript as a bare number, and a number can be
 //! wrong. So nothing is ever done through such a number that could change what it names: it is looked at (`poll`,
-//! `fstat`, `FIONREAD`, `SIOCOUTQNSD`, `getsockopt`) or duplicated, and what is changed is changed through a duplicate that was checked.
-//! [`reset_at_close`] can't check, as connections have no mark: it trusts that JavaScript has read the number from a live handle.
+//! `fstat`, `FIONREAD`, `SIOCOUTQNSD`, `getsockopt`) or duplicated, and what is changed is changed through a duplicate that was
+//! checked. [`reset_at_close`] can't check, as connections have no mark: it trusts that JavaScript has read the number from a
+//! live handle.
 
 #![deny(clippy::undocumented_unsafe_blocks)]
 
 #[cfg(target_os = "linux")]
 mod linux;
 mod process;
+#[cfg(all(test, unix))]
+mod tests;
 #[cfg(unix)]
 mod unix;
 #[cfg(not(target_os = "linux"))]

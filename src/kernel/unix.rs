@@ -104,23 +104,14 @@ fn has_bytes(polled: &PollFd<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+    use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
     use std::os::fd::{AsRawFd, FromRawFd};
 
     use proptest::collection;
     use proptest::prelude::*;
 
     use super::*;
-
-    fn pair(address: SocketAddr) -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind(address).unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (client, listener.accept().unwrap().0)
-    }
-
-    fn loopback() -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, 0).into()
-    }
+    use crate::kernel::tests::{loopback, pair};
 
     /// Waits until what the peer did has come: bytes, an end or both.
     fn readable(stream: &TcpStream) {
@@ -172,9 +163,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_reset_when_it_is_closed_if_that_is_wanted() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (server, _) = listener.accept().unwrap();
+        let (mut client, server) = pair(loopback());
         reset_at_close(server.as_raw_fd()).unwrap();
         drop(server);
         assert_eq!(client.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);

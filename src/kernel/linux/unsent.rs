@@ -13,8 +13,7 @@ const SIOCOUTQNSD: Opcode = 0x894b;
 
 /// How many bytes of what was written to this connection have not left, because its peer, or the way there, takes no more yet.
 ///
-/// What has left and is not acknowledged does not count. That a connection ends does, as one byte. It costs a fifth of a
-/// microsecond, a fifth of what `TCP_INFO` takes to tell the same.
+/// What has left and is not acknowledged does not count. That a connection ends does, as one byte. It costs some 0.4 µs.
 ///
 /// A wrong number does no harm: this looks, and changes nothing about any file. The answer for it is then that of another
 /// connection, or an error. Read the number from a live handle in the same turn of the event loop.
@@ -36,17 +35,12 @@ pub fn unsent(descriptor: RawFd) -> io::Result<u32> {
 #[cfg(test)]
 mod tests {
     use std::io::{ErrorKind, Read, Write};
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
     use super::*;
-
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (client, listener.accept().unwrap().0)
-    }
+    use crate::kernel::tests::{loopback, pair};
 
     /// Writes until the kernel takes no more, and tells how much that was.
     fn fill(stream: &mut TcpStream) -> usize {
@@ -61,7 +55,7 @@ mod tests {
 
     #[test]
     fn what_the_peer_does_not_take_has_not_left() {
-        let (mut client, mut server) = pair();
+        let (mut client, mut server) = pair(loopback());
         assert_eq!(unsent(server.as_raw_fd()).unwrap(), 0);
         let mut left = fill(&mut server);
         assert!(unsent(server.as_raw_fd()).unwrap() > 0);
@@ -74,7 +68,7 @@ mod tests {
 
     #[test]
     fn what_is_on_its_way_has_left() {
-        let (_client, mut server) = pair();
+        let (_client, mut server) = pair(loopback());
         server.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
         assert_eq!(unsent(server.as_raw_fd()).unwrap(), 0);
     }
@@ -84,7 +78,7 @@ mod tests {
         let (one, _other) = UnixStream::pair().unwrap();
         assert!(unsent(one.as_raw_fd()).is_err());
         assert!(unsent(std::fs::File::open("/dev/null").unwrap().as_raw_fd()).is_err());
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let listener = TcpListener::bind(loopback()).unwrap();
         assert!(unsent(listener.as_raw_fd()).is_err());
         assert_eq!(unsent(-1).unwrap_err().kind(), ErrorKind::InvalidInput);
     }
